@@ -1,0 +1,129 @@
+"""The camera's side of the interface: a depth camera's geometry and one frame of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+# Newton-like refinement inside OpenCV: lens models as strong as the Azure Kinect's wide field need more
+# than its default of five rounds to come back to 1e-3 px at the image corners.
+_UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
+
+
+@dataclass(frozen=True)
+class DepthCamera:
+    """Pinhole camera with OpenCV's rational distortion model.
+
+    Args:
+        width, height: image size, px.
+        fx, fy, cx, cy: focal lengths and principal point, px; the centre of the first pixel is (0, 0).
+        distortion: (k1, k2, p1, p2, k3, k4, k5, k6) in OpenCV's order, or None for an ideal lens.
+
+    Raises:
+        ValueError: a size or focal length that is not positive, or a distortion of another length.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f"camera size must be positive, found {self.width}x{self.height}")
+        numbers = (self.fx, self.fy, self.cx, self.cy, *(self.distortion or ()))
+        if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
+            raise ValueError(f"camera needs finite intrinsics and positive focal lengths, found {self}")
+        if self.distortion is not None and len(self.distortion) != 8:
+            raise ValueError(
+                f"distortion must be 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(self.distortion)}"
+            )
+
+    @property
+    def matrix(self) -> FloatArray:
+        """(3, 3) intrinsic matrix."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+
+    def unproject(self, uvd: NDArray[np.floating]) -> FloatArray:
+        """Pixels with depth to points in the camera's frame.
+
+        Args:
+            uvd: (..., 3) column px, row px, depth along the optical axis in mm.
+
+        Returns:
+            (..., 3) x right, y down, z forward, mm.
+        """
+        uvd = np.asarray(uvd, dtype=np.float64)
+        if self.distortion is None:
+            rays = (uvd[..., :2] - (self.cx, self.cy)) / (self.fx, self.fy)
+        elif uvd.size == 0:
+            rays = uvd[..., :2]
+        else:
+            rays = cv2.undistortPoints(
+                uvd[..., :2].reshape(-1, 1, 2),
+                self.matrix,
+                np.asarray(self.distortion),
+                criteria=_UNDISTORT_CRITERIA,
+            ).reshape((*uvd.shape[:-1], 2))
+        z = uvd[..., 2:]
+        return np.concatenate([rays * z, z], axis=-1)
+
+    def project(self, xyz: NDArray[np.floating]) -> FloatArray:
+        """Points in the camera's frame to pixels with depth: the inverse of `unproject`.
+
+        Args:
+            xyz: (..., 3) mm.
+
+        Returns:
+            (..., 3) column px, row px, depth mm.
+        """
+        xyz = np.asarray(xyz, dtype=np.float64)
+        if self.distortion is None or xyz.size == 0:
+            uv = xyz[..., :2] / xyz[..., 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+        else:
+            flat = xyz.reshape(-1, 3)
+            zero = np.zeros(3)
+            uv, _ = cv2.projectPoints(flat, zero, zero, self.matrix, np.asarray(self.distortion))
+            uv = uv.reshape((*xyz.shape[:-1], 2))
+        return np.concatenate([uv, xyz[..., 2:]], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One synchronised capture.
+
+    Args:
+        depth: (H, W) uint16, mm along the optical axis; 0 where nothing was measured.
+        ir: (H, W) uint16 active-infrared brightness, or None.
+        camera: geometry of the depth image.
+        timestamp_us: device time, microseconds.
+        index: running number of the frame in its source.
+
+    Raises:
+        TypeError, ValueError: an image of another type or size than the camera's.
+    """
+
+    depth: NDArray[np.uint16]
+    ir: NDArray[np.uint16] | None
+    camera: DepthCamera
+    timestamp_us: int = 0
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (self.camera.height, self.camera.width)
+        for name, image in (("depth", self.depth), ("ir", self.ir)):
+            if image is None and name == "ir":
+                continue
+            if not isinstance(image, np.ndarray) or image.dtype != np.uint16:
+                found = getattr(image, "dtype", type(image).__name__)
+                raise TypeError(f"{name} must be a uint16 array, found {found}")
+            if image.shape != shape:
+                raise ValueError(f"{name} must have the camera's shape {shape}, found {image.shape}")
