@@ -44,7 +44,66 @@ def _hand21() -> Skeleton:
     return Skeleton(tuple(names), tuple(bones), tuple(fingers))
 
 
+def _from_tips(joints_per_finger: dict[str, tuple[str, ...]], palm: tuple[str, ...], root: str) -> Skeleton:
+    """A data set's order: each finger from its tip down, then the palm; the root carries the fingers."""
+    names = [f"{finger}_{part}" for finger, parts in joints_per_finger.items() for part in parts]
+    names += palm
+    fingers = [FINGERS.index(finger) for finger, parts in joints_per_finger.items() for _ in parts]
+    fingers += [-1] * len(palm)
+    bones: list[tuple[int, int]] = []
+    for joint, finger in enumerate(fingers):
+        is_base = finger != fingers[joint + 1] if joint + 1 < len(fingers) else True
+        parent = names.index(root) if is_base or finger < 0 else joint + 1
+        if parent != joint:
+            bones.append((parent, joint))
+    return Skeleton(tuple(names), tuple(bones), tuple(fingers))
+
+
+def _from_palm(names: tuple[str, ...]) -> Skeleton:
+    """A data set's order in which each finger's joints come from the palm outwards, after the root."""
+    fingers = [FINGERS.index(name.split("_")[0]) if "_" in name else -1 for name in names]
+    last = dict.fromkeys(range(5), 0)  # the joint each finger has reached
+    bones: list[tuple[int, int]] = []
+    for joint, finger in enumerate(fingers):
+        if finger >= 0:
+            bones.append((last[finger], joint))
+            last[finger] = joint
+    return Skeleton(names, tuple(bones), tuple(fingers))
+
+
 HAND_21 = _hand21()
+
+# Joints of the data sets that published weights were trained on.
+_TIPS_FIRST = tuple(reversed(FINGERS))
+NYU_36 = _from_tips(
+    dict.fromkeys(_TIPS_FIRST, ("1", "2", "3", "4", "5", "6")),
+    ("palm_1", "palm_2", "palm_3", "palm_4", "palm_5", "palm_6"),
+    root="palm_5",
+)
+NYU_16 = _from_tips(dict.fromkeys(_TIPS_FIRST, ("tip", "middle", "base")), ("palm",), root="palm")
+NYU_14 = _from_tips(
+    {finger: ("tip", "middle", "base") if finger == "thumb" else ("tip", "middle") for finger in _TIPS_FIRST},
+    ("wrist_1", "wrist_2", "palm"),
+    root="palm",
+)
+ICVL_16 = _from_palm(
+    ("palm", *(f"{finger}_{part}" for finger in FINGERS for part in ("base", "middle", "tip")))
+)
+HANDS2017_21 = _from_palm(
+    (
+        "wrist",
+        *(f"{finger}_mcp" for finger in FINGERS),
+        *(f"{finger}_{part}" for finger in FINGERS for part in ("pip", "dip", "tip")),
+    )
+)
+
+
+def skeleton_for(num_joints: int) -> Skeleton:
+    """The skeleton of weights that tell only how many joints they know; numbered joints if none fits."""
+    known = {skeleton.num_joints: skeleton for skeleton in (NYU_14, NYU_16, HAND_21, NYU_36)}
+    if num_joints in known:
+        return known[num_joints]
+    return Skeleton(tuple(f"joint_{k:02d}" for k in range(num_joints)), (), (-1,) * num_joints)
 
 
 @dataclass(frozen=True, eq=False)

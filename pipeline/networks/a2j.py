@@ -1,0 +1,167 @@
+"""A2J: joints by the votes of anchors (Xiong et al., "A2J: Anchor-to-Joint Regression", 2019)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.constants import A2J_STRIDE
+from pipeline.hand import skeleton_for
+from pipeline.networks.contracts import HandInput
+from pipeline.networks.mobilenet import MobileNet
+from pipeline.networks.resnet import RESNETS, ResNet, activation
+
+BACKBONES = (*RESNETS, "mobilenet")
+ANCHORS_PER_CELL = 16
+
+
+class DepthResNet(nn.Module):
+    """Dilated ResNet on one depth channel; features of its last two stages, both at stride 16."""
+
+    def __init__(self, name: str, width: float, negative_slope: float) -> None:
+        super().__init__()
+        self.model = ResNet(name, width, dilated=True, negative_slope=negative_slope)
+        self.channels = self.model.channels[2:]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, S, S) -> (N, C3, S / 16, S / 16), (N, C4, S / 16, S / 16)."""
+        # Equal to convolving the channel repeated three times.
+        kernel = self.model.conv1.weight.sum(1, keepdim=True)
+        _, _, x3, x4 = self.model.stages(functional.conv2d(x, kernel, stride=2, padding=3))
+        return x3, x4
+
+
+class A2J(nn.Module):
+    """What each anchor says about each joint: how much to trust it, where the joint is, how deep.
+
+    Args:
+        backbone: one of `BACKBONES`.
+        num_joints: J.
+        width: factor on the channels of a ResNet backbone.
+        head_width: channels of the three heads.
+        contract: input and units; by default 176 px with the skeleton of J joints.
+        negative_slope: of all activations; 0 (the A2J authors' own weights) makes them ReLU.
+
+    Raises:
+        ValueError: an unknown backbone, or a contract with another number of joints.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        num_joints: int = 21,
+        width: float = 1.0,
+        head_width: int = 256,
+        contract: HandInput | None = None,
+        *,
+        negative_slope: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, found {backbone!r}")
+        self.contract = contract or HandInput(skeleton=skeleton_for(num_joints))
+        if self.contract.skeleton.num_joints != num_joints:
+            raise ValueError(
+                f"{num_joints} joints do not fit a skeleton of {self.contract.skeleton.num_joints}"
+            )
+        self.backbone, self.num_joints, self.width = backbone, num_joints, width
+        self.head_width, self.negative_slope = head_width, negative_slope
+        self.back_bone = (
+            MobileNet() if backbone == "mobilenet" else DepthResNet(backbone, width, negative_slope)
+        )
+        common, last = self.back_bone.channels
+        per_anchor = ANCHORS_PER_CELL * num_joints
+        self.joint_classification = _head(common, head_width, per_anchor, negative_slope)
+        self.offset_regression = _head(last, head_width, per_anchor * 2, negative_slope)
+        self.depth_regression = _head(last, head_width, per_anchor, negative_slope)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 1, S, S), S divisible by 16, to what A = 16 (S / 16)^2 anchors say, in `anchor_grid`'s order.
+
+        Returns:
+            classification (N, A, J); offsets (N, A, J, 2) row px, column px; depths (N, A, J).
+        """
+        x3, x4 = self.back_bone(x)
+        return (
+            self._by_anchor(self.joint_classification(x3), (self.num_joints,)),
+            self._by_anchor(self.offset_regression(x4), (self.num_joints, 2)),
+            self._by_anchor(self.depth_regression(x4), (self.num_joints,)),
+        )
+
+    @staticmethod
+    def _by_anchor(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(N, 16 J [2], H, W) -> (N, W H 16, J [, 2]): the columns of cells one after the other."""
+        return maps.permute(0, 3, 2, 1).reshape(maps.shape[0], -1, *shape)
+
+
+@dataclass(frozen=True, eq=False)
+class AggregatedJoints:
+    """The anchors' weighted votes.
+
+    Args:
+        positions: (N, J, 3) row px, column px in the network's input, depth in the network's unit.
+        anchors_only: (N, J, 2) weighted mean of the anchors themselves, row px, column px.
+        spread: (N, J) px, weighted standard deviation of the anchors' votes about the joint.
+    """
+
+    positions: Tensor
+    anchors_only: Tensor
+    spread: Tensor
+
+
+def anchor_grid(size: int, stride: int = A2J_STRIDE) -> Tensor:
+    """(A, 2) row, column of the anchors of a `size` x `size` input, px.
+
+    Each cell of `stride` px has 4 x 4 of them, in row-major order; the cells follow each other down the
+    columns.
+
+    Raises:
+        ValueError: the size is not a positive multiple of the stride.
+    """
+    if size <= 0 or size % stride:
+        raise ValueError(f"input size must be a positive multiple of {stride} px, found {size}")
+    inside = (torch.arange(4) + 0.5) * (stride / 4)
+    cells = torch.arange(size // stride) * float(stride)
+    column, row, in_row, in_column = torch.meshgrid(cells, cells, inside, inside, indexing="ij")
+    return torch.stack([row + in_row, column + in_column], dim=-1).reshape(-1, 2)
+
+
+def aggregate(classification: Tensor, offsets: Tensor, depths: Tensor, anchors: Tensor) -> AggregatedJoints:
+    """Joints from the output of `A2J.forward` (section 3.2 of the paper), in float32 and differentiable.
+
+    Args:
+        classification: (N, A, J).
+        offsets: (N, A, J, 2) row px, column px.
+        depths: (N, A, J).
+        anchors: (A, 2) of `anchor_grid` for the same input size.
+    """
+    # Products are summed, not matrix-multiplied: autocast would take the latter out of float32.
+    weights = classification.float().softmax(dim=1)  # (N, A, J)
+    votes = anchors[:, None] + offsets.float()  # (N, A, J, 2)
+    place = (weights[..., None] * votes).sum(dim=1)  # (N, J, 2)
+    depth = (weights * depths.float()).sum(dim=1)  # (N, J)
+    variance = (weights * (votes - place[:, None]).square().sum(dim=-1)).sum(dim=1)
+    return AggregatedJoints(
+        positions=torch.cat([place, depth[..., None]], dim=-1),
+        anchors_only=(weights[..., None] * anchors[:, None]).sum(dim=1),
+        spread=variance.clamp_min(1e-12).sqrt(),  # the root has no gradient at 0
+    )
+
+
+def _head(inputs: int, width: int, outputs: int, negative_slope: float) -> nn.Sequential:
+    """Five 3x3 convolutions, the first four with BatchNorm and activation."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for k in range(1, 5):
+        conv = nn.Conv2d(inputs if k == 1 else width, width, 3, padding=1)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        layers[f"conv{k}"], layers[f"bn{k}"] = conv, nn.BatchNorm2d(width)
+        layers[f"relu{k}"] = activation(negative_slope)
+    output = nn.Conv2d(width, outputs, 3, padding=1)
+    nn.init.normal_(output.weight, std=0.005)
+    nn.init.zeros_(output.bias)  # type: ignore[arg-type]
+    layers["output"] = output
+    return nn.Sequential(layers)
