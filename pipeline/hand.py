@@ -78,7 +78,7 @@ _TIPS_FIRST = tuple(reversed(FINGERS))
 NYU_36 = _from_tips(
     dict.fromkeys(_TIPS_FIRST, ("1", "2", "3", "4", "5", "6")),
     ("palm_1", "palm_2", "palm_3", "palm_4", "palm_5", "palm_6"),
-    root="palm_5",
+    root="palm_3",  # its centre
 )
 NYU_16 = _from_tips(dict.fromkeys(_TIPS_FIRST, ("tip", "middle", "base")), ("palm",), root="palm")
 NYU_14 = _from_tips(

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.constants import A2J_STRIDE
+from pipeline.constants import (
+    A2J_INPUT_SIZE,
+    A2J_NYU_DEPTH_RANGE_MM,
+    A2J_NYU_MEAN,
+    A2J_NYU_STD,
+    A2J_NYU_WINDOW_FX,
+    A2J_NYU_WINDOW_PX,
+    A2J_STRIDE,
+)
 from pipeline.hand import skeleton_for
 from pipeline.networks.contracts import HandInput
 from pipeline.networks.mobilenet import MobileNet
@@ -43,7 +51,7 @@ class A2J(nn.Module):
         num_joints: J.
         width: factor on the channels of a ResNet backbone.
         head_width: channels of the three heads.
-        contract: input and units; by default 176 px with the skeleton of J joints.
+        contract: input and units; by default those of NVIDIA's weights.
         negative_slope: of all activations; 0 (the A2J authors' own weights) makes them ReLU.
 
     Raises:
@@ -63,7 +71,7 @@ class A2J(nn.Module):
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, found {backbone!r}")
-        self.contract = contract or HandInput(skeleton=skeleton_for(num_joints))
+        self.contract = contract or nyu_input(num_joints)
         if self.contract.skeleton.num_joints != num_joints:
             raise ValueError(
                 f"{num_joints} joints do not fit a skeleton of {self.contract.skeleton.num_joints}"
@@ -96,6 +104,19 @@ class A2J(nn.Module):
     def _by_anchor(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
         """(N, 16 J [2], H, W) -> (N, W H 16, J [, 2]): the columns of cells one after the other."""
         return maps.permute(0, 3, 2, 1).reshape(maps.shape[0], -1, *shape)
+
+
+def nyu_input(num_joints: int) -> HandInput:
+    """The input of NVIDIA's weights, trained on the NYU hand pose data set."""
+    return HandInput(
+        size=A2J_INPUT_SIZE,
+        window_px=A2J_NYU_WINDOW_PX,
+        window_fx=A2J_NYU_WINDOW_FX,
+        depth_range_mm=A2J_NYU_DEPTH_RANGE_MM,
+        mean=A2J_NYU_MEAN,
+        std=A2J_NYU_STD,
+        skeleton=skeleton_for(num_joints),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,8 @@ class ResNet(nn.Module):
         self.layer1 = _stage(block, planes[0], planes[0], counts[0], stride=1)
         self.layer2 = _stage(block, outputs[0], planes[1], counts[1], stride=2)
         self.layer3 = _stage(block, outputs[1], planes[2], counts[2], stride=2)
-        self.layer4 = _stage(block, outputs[2], planes[3], counts[3], stride=1 if dilated else 2)
+        stride, dilation = (1, 2) if dilated else (2, 1)
+        self.layer4 = _stage(block, outputs[2], planes[3], counts[3], stride=stride, dilation=dilation)
         # Never run: published checkpoints carry it, and those have full width.
         self.fc = nn.Linear(outputs[3], 1000) if width == 1 else nn.Identity()
         self.channels = tuple(outputs)
@@ -58,9 +59,6 @@ class ResNet(nn.Module):
                 module.relu = activation(negative_slope)
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if dilated:
-            for later in list(self.layer4)[1:]:
-                later.conv2.dilation = later.conv2.padding = (2, 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features of (N, 3, S, S) at strides 4, 8, 16 and 32 (16 if dilated)."""
@@ -80,7 +78,13 @@ def activation(negative_slope: float) -> nn.Module:
 
 
 def _stage(
-    block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, count: int, stride: int
+    block: type[BasicBlock] | type[Bottleneck],
+    inputs: int,
+    planes: int,
+    count: int,
+    *,
+    stride: int,
+    dilation: int = 1,
 ) -> nn.Sequential:
     outputs = planes * block.expansion
     shortcut = None
@@ -88,15 +92,7 @@ def _stage(
         shortcut = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
         )
-    rest = [_block(block, outputs, planes) for _ in range(1, count)]
-    return nn.Sequential(_block(block, inputs, planes, stride, shortcut), *rest)
-
-
-def _block(
-    block: type[BasicBlock] | type[Bottleneck],
-    inputs: int,
-    planes: int,
-    stride: int = 1,
-    shortcut: nn.Module | None = None,
-) -> nn.Module:
-    return block(inputs, planes, stride, shortcut)
+    rest = [block(outputs, planes) for _ in range(1, count)]
+    for later in rest:  # torchvision's BasicBlock refuses to be constructed with a dilation
+        later.conv2.dilation = later.conv2.padding = (dilation, dilation)
+    return nn.Sequential(block(inputs, planes, stride, shortcut), *rest)
