@@ -67,14 +67,16 @@ class DepthCamera:
         elif uvd.size == 0:
             rays = uvd[..., :2]
         else:
-            rays = cv2.undistortPoints(
-                uvd[..., :2].reshape(-1, 1, 2),
-                self.matrix,
-                np.asarray(self.distortion),
-                criteria=_UNDISTORT_CRITERIA,
-            ).reshape((*uvd.shape[:-1], 2))
+            rays = self._undistort(uvd[..., :2].reshape(-1, 1, 2)).reshape((*uvd.shape[:-1], 2))
         z = uvd[..., 2:]
         return np.concatenate([rays * z, z], axis=-1)
+
+    def _undistort(self, uv: FloatArray) -> FloatArray:
+        """(N, 1, 2) px to (N, 1, 2) x / z, y / z without the lens distortion."""
+        lens = self.matrix, np.asarray(self.distortion)
+        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4: criteria are an argument of this one only
+            return cv2.undistortPointsIter(uv, *lens, None, None, _UNDISTORT_CRITERIA)
+        return cv2.undistortPoints(uv, *lens, criteria=_UNDISTORT_CRITERIA)
 
     def project(self, xyz: NDArray[np.floating]) -> FloatArray:
         """Points in the camera's frame to pixels with depth: the inverse of `unproject`.
