@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.constants import (
     A2J_INPUT_SIZE,
@@ -37,9 +36,7 @@ class DepthResNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, S, S) -> (N, C3, S / 16, S / 16), (N, C4, S / 16, S / 16)."""
-        # Equal to convolving the channel repeated three times.
-        kernel = self.model.conv1.weight.sum(1, keepdim=True)
-        _, _, x3, x4 = self.model.stages(functional.conv2d(x, kernel, stride=2, padding=3))
+        _, _, x3, x4 = self.model(x.expand(-1, 3, -1, -1))
         return x3, x4
 
 

@@ -62,11 +62,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features of (N, 3, S, S) at strides 4, 8, 16 and 32 (16 if dilated)."""
-        return self.stages(self.conv1(x))
-
-    def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same from the first convolution's output."""
-        x1 = self.layer1(self.maxpool(self.relu(self.bn1(x))))
+        x1 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
         x2 = self.layer2(x1)
         x3 = self.layer3(x2)
         return x1, x2, x3, self.layer4(x3)
