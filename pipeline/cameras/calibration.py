@@ -1,0 +1,112 @@
+"""The Azure Kinect's factory calibration: from the sensor's 1024x1024 pixels to a depth mode's image."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frame import DepthCamera
+
+_DEPTH_LOCATION = "CALIBRATION_CameraLocationD0"
+_DEFAULT_METRIC_RADIUS = 1.7
+# ModelParameters: cx, cy, fx, fy, k1..k6, codx, cody, p2, p1. OpenCV: k1, k2, p1, p2, k3..k6.
+_OPENCV_ORDER = (4, 5, 13, 12, 6, 7, 8, 9)
+_NUM_PARAMETERS = 14
+
+
+@dataclass(frozen=True)
+class DepthMode:
+    """How a depth mode cuts its image out of the sensor.
+
+    Args:
+        width, height: px of the depth image.
+        sensor: side of the whole sensor after binning, px.
+        left, top: first column and row of the image on it, px.
+        max_fps: highest frame rate, Hz.
+    """
+
+    width: int
+    height: int
+    sensor: int
+    left: int
+    top: int
+    max_fps: int = 30
+
+
+DEPTH_MODES = {
+    "NFOV_2X2BINNED": DepthMode(320, 288, sensor=512, left=96, top=90),
+    "NFOV_UNBINNED": DepthMode(640, 576, sensor=1024, left=192, top=180),
+    "WFOV_2X2BINNED": DepthMode(512, 512, sensor=512, left=0, top=0),
+    "WFOV_UNBINNED": DepthMode(1024, 1024, sensor=1024, left=0, top=0, max_fps=15),
+}
+
+
+@dataclass(frozen=True)
+class DepthCalibration:
+    """Geometry of the depth image, and where its lens model ends.
+
+    Args:
+        camera: intrinsics and distortion.
+        metric_radius: largest distance from the optical axis in the plane z = 1 that the model was fitted to.
+    """
+
+    camera: DepthCamera
+    metric_radius: float
+
+    def valid_pixels(self) -> NDArray[np.bool_]:
+        """(H, W) True where a pixel has a ray: the wide modes' corners have none (nor any depth)."""
+        rows, columns = np.mgrid[: self.camera.height, : self.camera.width]
+        uvd = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
+        rays = self.camera.unproject(uvd)
+        inside = np.hypot(rays[..., 0], rays[..., 1]) <= self.metric_radius
+        # Outside, the distortion can fold over and the iteration ends on a ray of another pixel, or none.
+        returned = np.abs(self.camera.project(rays) - uvd).max(axis=-1) < 0.1
+        return inside & returned
+
+
+def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCalibration:
+    """Read the camera's calibration file.
+
+    Args:
+        raw: JSON, as in a recording's attachment or from the device; a closing NUL is allowed.
+        mode: depth mode to convert the intrinsics to.
+
+    Raises:
+        ValueError: not the calibration of an Azure Kinect; the text says what is wrong.
+    """
+    text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+    try:
+        cameras = json.loads(text.rstrip("\0"))["CalibrationInformation"]["Cameras"]
+        depth = next(camera for camera in cameras if camera["Location"] == _DEPTH_LOCATION)
+        return _convert(depth, mode)
+    except StopIteration:
+        raise ValueError("it describes no depth camera") from None
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (RecursionError, OverflowError):
+        raise ValueError("it is not a calibration") from None
+
+
+def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCalibration:
+    parameters = [float(value) for value in depth["Intrinsics"]["ModelParameters"]]
+    if len(parameters) < _NUM_PARAMETERS:
+        raise ValueError(f"it has {len(parameters)} lens parameters instead of {_NUM_PARAMETERS}")
+    cx, cy, fx, fy = (value * mode.sensor for value in parameters[:4])
+    camera = DepthCamera(
+        width=mode.width,
+        height=mode.height,
+        fx=fx,
+        fy=fy,
+        cx=cx - mode.left - 0.5,
+        cy=cy - mode.top - 0.5,
+        distortion=tuple(parameters[k] for k in _OPENCV_ORDER),
+    )
+    radius = float(depth.get("MetricRadius", 0.0))
+    return DepthCalibration(
+        camera, radius if radius > 0 and math.isfinite(radius) else _DEFAULT_METRIC_RADIUS
+    )

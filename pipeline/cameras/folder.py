@@ -1,0 +1,174 @@
+"""A folder of frames as 16-bit PNG images, with the camera's geometry beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cameras.base import Camera
+from pipeline.errors import HandPoseError, SourceError
+from pipeline.frame import DepthCamera, Frame
+
+_FPS = 30  # the images carry no time
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = 26  # bytes up to and including the colour type
+_DISTORTION_LENGTHS = (4, 5, 8)
+
+
+class FolderCamera(Camera):
+    """Every frame of a folder, in the order of the numbers that name its images.
+
+    The folder holds `depth_image/NNNNNNN.png`, `ir_image/NNNNNNN.png` (may lack all images or some) and
+    `camera.json` with the keys width, height, fx, fy, cx, cy (px), distortion (OpenCV's order, or null) and
+    depth_unit_mm (what one step of the depth images means). Depths beyond 65535 mm are clipped to that.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        SourceError: it holds no frame that can be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._depth_paths = self._numbered_images()
+        self.camera, depth_unit_mm = _read_camera(self.path / "camera.json")
+        self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
+        self._index = 0
+        try:
+            self._next: Frame | None = self._read(0)
+        except HandPoseError as error:
+            raise SourceError(str(error)) from None
+
+    def __next__(self) -> Frame:
+        if self._index >= len(self._depth_paths):
+            raise StopIteration
+        frame = self._next or self._read(self._index)
+        self._next = None
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        self._index = len(self._depth_paths)
+        self._next = None
+
+    def _numbered_images(self) -> list[Path]:
+        folder = self.path / "depth_image"
+        try:
+            names = [entry for entry in folder.iterdir() if entry.suffix.lower() == ".png"]
+        except OSError as error:
+            raise SourceError(
+                f"{self.path} has no readable depth_image folder ({error.strerror}): give a folder with "
+                "depth_image/0000000.png ... and camera.json, or a recording"
+            ) from None
+        images = [entry for entry in names if entry.stem.isascii() and entry.stem.isdigit()]
+        if not images:
+            raise SourceError(f"{folder} holds no images named like 0000000.png: nothing to read")
+        return sorted(images, key=lambda entry: (int(entry.stem), entry.name))
+
+    def _read(self, index: int) -> Frame:
+        depth_path = self._depth_paths[index]
+        ir_path = self.path / "ir_image" / depth_path.name
+        try:
+            depth = _read_png(depth_path, self.camera)
+            ir = _read_png(ir_path, self.camera) if ir_path.exists() else None
+        except ValueError as error:
+            # The next call would only repeat this one: the source ends here.
+            self.close()
+            raise HandPoseError(
+                f"{error} (frames read before: {index}): write 16-bit gray PNGs of the size in camera.json"
+            ) from None
+        if self._to_mm is not None:
+            depth = self._to_mm[depth]
+        return Frame(depth, ir, self.camera, index * 1_000_000 // _FPS, index)
+
+
+def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
+    """(65536,) millimetres of each stored value, clipped instead of wrapped around."""
+    return np.minimum(np.rint(np.arange(65536) * depth_unit_mm), 65535).astype(np.uint16)
+
+
+def _read_camera(path: Path) -> tuple[DepthCamera, float]:
+    """Geometry and depth unit (mm) from camera.json."""
+    try:
+        fields = json.loads(path.read_bytes())
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object with keys")
+        unit = _number(fields, "depth_unit_mm")
+        if unit <= 0:
+            raise ValueError(f"depth_unit_mm must be positive, found {unit}")
+        width, height = _number(fields, "width"), _number(fields, "height")
+        if not (width.is_integer() and height.is_integer()):
+            raise ValueError(f"width and height must be whole, found {width} and {height}")
+        intrinsics = {name: _number(fields, name) for name in ("fx", "fy", "cx", "cy")}
+        distortion = _distortion(fields.get("distortion"))
+        return DepthCamera(int(width), int(height), **intrinsics, distortion=distortion), unit
+    except OSError as error:
+        reason = error.strerror
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise SourceError(
+        f"{path} cannot be used ({reason}): it needs width, height, fx, fy, cx, cy, distortion, depth_unit_mm"
+    )
+
+
+def _number(fields: dict[str, Any], name: str) -> float:
+    if name not in fields:
+        raise ValueError(f"it lacks {name}")
+    value = fields[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number, found {str(value)[:40]!r}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite")
+    return value
+
+
+def _distortion(values: object) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) not in _DISTORTION_LENGTHS:
+        raise ValueError("distortion must be null or a list of 4, 5 or 8 numbers")
+    named = {f"distortion[{k}]": value for k, value in enumerate(values)}
+    coefficients = [_number(named, name) for name in named]
+    return tuple(coefficients + [0.0] * (max(_DISTORTION_LENGTHS) - len(coefficients)))
+
+
+def _read_png(path: Path, camera: DepthCamera) -> NDArray[np.uint16]:
+    """One 16-bit image of the camera's size.
+
+    Raises:
+        ValueError: anything else; the text names the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    if not data.startswith(_PNG_SIGNATURE) or len(data) < _IHDR_END:
+        raise ValueError(f"{path} is not a PNG image")
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    if (bits, colour) != (16, 0):
+        raise ValueError(f"{path} is not a 16-bit gray image ({bits} bits, PNG colour type {colour})")
+    if (width, height) != (camera.width, camera.height):
+        raise ValueError(
+            f"{path} has {width}x{height} px, but camera.json says {camera.width}x{camera.height}"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None or image.dtype != np.uint16 or image.shape != (height, width):
+        raise ValueError(f"{path} is broken")
+    return image.astype(np.uint16, copy=False)
