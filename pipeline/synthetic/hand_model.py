@@ -152,5 +152,3 @@ class HandModel:
             (0.0, 0.0, 1.0), angles[:, _WRIST_DEVIATION]
         )
         return hand.transpose(1, 2) @ axis_angle_matrix((0.0, 1.0, 0.0), angles[:, _WRIST_TWIST])
-
-
