@@ -128,11 +128,12 @@ def decode_detections(
     rows, columns = rows[best], columns[best]
 
     height, width, offset_y, offset_x = output[num_classes:, rows, columns].astype(np.float32)  # (K,) each
-    centre_x = columns * CENTERNET_STRIDE + offset_x * contract.offset_scale
-    centre_y = rows * CENTERNET_STRIDE + offset_y * contract.offset_scale
-    half_w, half_h = width * contract.size_scale / 2, height * contract.size_scale / 2
-    boxes = np.stack([centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h], axis=1)
-    boxes = boxes.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # broken cells are dropped below
+        centre_x = columns * CENTERNET_STRIDE + offset_x * contract.offset_scale
+        centre_y = rows * CENTERNET_STRIDE + offset_y * contract.offset_scale
+        half_w, half_h = width * contract.size_scale / 2, height * contract.size_scale / 2
+        boxes = np.stack([centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h], axis=1)
+        boxes = boxes.astype(np.float32)
     sound = np.isfinite(boxes).all(axis=1) & (half_w > 0) & (half_h > 0)
     rows, columns, boxes = rows[sound], columns[sound], boxes[sound]
 

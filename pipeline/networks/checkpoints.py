@@ -9,6 +9,7 @@ input ("contract"), besides whatever the training run had to tell.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -112,11 +113,15 @@ def save_a2j(path: str | Path, model: A2J, meta: Mapping[str, Any]) -> None:
 def _read(path: str | Path) -> dict[Any, Any]:
     advice = "give the path of a .pth checkpoint"
     try:
-        file = torch.load(path, map_location="cpu", weights_only=True)
+        stream = open(path, "rb")  # noqa: SIM115
     except OSError as error:
         raise HandPoseError(f"cannot read the checkpoint {path} ({error.strerror}): {advice}") from error
-    except Exception as error:  # the unpickler meets bad bytes with whatever comes up
-        raise HandPoseError(f"{path} is damaged or no PyTorch checkpoint: {advice}") from error
+    with stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler meets bad bytes with whatever comes up
+            raise HandPoseError(f"{path} is damaged or no PyTorch checkpoint: {advice}") from error
     if not isinstance(file, dict):
         raise HandPoseError(f"{path} holds no weights: {advice}")
     return file
@@ -148,7 +153,7 @@ def _described_a2j(meta: object) -> A2J:
 
 def _check_outputs(file: dict[Any, Any], found: int) -> None:
     said = file.get("num_classes", found)
-    if said != found:
+    if type(said) is not int or said != found:
         raise ValueError(f"num_classes is {said!r:.60}, its weights have {found}")
 
 
@@ -173,8 +178,8 @@ def _filled(network: Network, weights: Weights) -> Network:
 
 
 def _float32(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} is of type {tensor.dtype}")
+    if not (tensor.is_floating_point() and tensor.layout == torch.strided and tensor.is_cpu):
+        raise ValueError(f"{name} is no plain array of floating-point numbers")
     tensor = tensor.float().contiguous()
     if not tensor.isfinite().all():
         raise ValueError(f"{name} has values that are not finite")

@@ -99,7 +99,7 @@ def _require(holds: bool, name: str, value: object) -> None:
 
 def _dataclass(kind: type[T], values: object) -> T:
     if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__} cannot be {values!r:.60}")
+        raise ValueError(f"{kind.__name__} must be a dictionary, found {values!r:.60}")
     hints = get_type_hints(kind)
     for name in values:
         if name not in hints:
