@@ -26,8 +26,13 @@ A2J_NYU_DEPTH_RANGE_MM = 180.0  # depths further from the hand's median count as
 A2J_NYU_MEAN = -0.66877532  # mm
 A2J_NYU_STD = 28.32958208  # mm
 
+# --- Hands ---------------------------------------------------------------------------------------------
+RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
+CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
+
 # --- Azure Kinect --------------------------------------------------------------------------------------
 AZURE_DEPTH_MODE = "NFOV_UNBINNED"  # NFOV_2X2BINNED, NFOV_UNBINNED, WFOV_2X2BINNED, WFOV_UNBINNED
 AZURE_FPS = 30  # 5, 15 or 30 (WFOV_UNBINNED: 15 at most)
 AZURE_TIMEOUT_S = 5.0  # longest wait for a frame
+AZURE_SYNCHRONIZED_IMAGES = True  # only captures that hold both depth and infrared
 CAMERA_MIRRORED = False  # True if the camera delivers a mirrored image: left and right are swapped

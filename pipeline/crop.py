@@ -58,15 +58,16 @@ class HandCrop:
         u, v, depth = (float(value) for value in centre)
         if not (np.isfinite([u, v, depth]).all() and depth > 0):
             raise ValueError(f"a crop's centre needs finite pixels and a positive depth, found {centre}")
-        if contract.crop_mm is not None:
-            field = contract.crop_mm / depth
-        elif contract.window_px is not None and contract.window_fx is not None:
-            field = contract.window_px / contract.window_fx
-        else:
-            raise ValueError("the input of a hand network needs crop_mm, or window_px and window_fx")
+        field = _side_mm(contract, depth) / depth
         width, height = camera.fx * field, camera.fy * field
-        x0, y0 = u - width / 2, v - height / 2
-        return cls(x0, y0, width / contract.size, height / contract.size, depth, contract, mirrored)
+        step_x, step_y = width / contract.size, height / contract.size
+        middle = (contract.size - 1) / 2
+        return cls(u - step_x * middle, v - step_y * middle, step_x, step_y, depth, contract, mirrored)
+
+    @property
+    def scale_mm(self) -> float:
+        """Millimetres in the plane of the centre for one px of the crop."""
+        return _side_mm(self.contract, self.depth_mm) / self.contract.size
 
     def take(self, depth: NDArray[np.uint16]) -> NDArray[np.float32]:
         """The network's input.
@@ -111,6 +112,15 @@ class HandCrop:
         return np.stack([column, row, (depth - self.depth_mm) / self.contract.depth_unit_mm], axis=1)
 
 
+def _side_mm(contract: HandInput, depth_mm: float) -> float:
+    """Side of the crop in the plane of its centre."""
+    if contract.crop_mm is not None:
+        return contract.crop_mm
+    if contract.window_px is None or contract.window_fx is None:
+        raise ValueError("the input of a hand network needs crop_mm, or window_px and window_fx")
+    return contract.window_px / contract.window_fx * depth_mm
+
+
 def network_values(crop: NDArray[np.uint16], centre_mm: float, contract: HandInput) -> NDArray[np.float32]:
     """Depths as the network sees them: see `HandInput` for the forms.
 
@@ -145,21 +155,21 @@ def find_hand(depth: NDArray[np.uint16], box: NDArray[np.floating]) -> NDArray[n
         box: (4,) x0 y0 x1 y1 px; the part outside the image is left out.
 
     Returns:
-        (3,) column px, row px, depth mm; None if the box is not finite, or has no measured depth in the image.
+        (3,) column px, row px, depth mm; None if the box is not finite, has no area, or no measured depth in
+        the image.
     """
-    height, width = depth.shape
-    if not np.isfinite(box).all():
+    if not (np.isfinite(box).all() and (box[:2] < box[2:]).all()):
         return None
-    low = np.floor(np.clip(box[:2], 0, (width, height))).astype(int)
-    high = np.ceil(np.clip(box[2:], 0, (width, height))).astype(int)
+    size = depth.shape[::-1]
+    corners = np.clip(np.asarray(box, dtype=np.float64).reshape(2, 2), 0, size)
+    low, high = np.floor(corners[0]).astype(int), np.ceil(corners[1]).astype(int)
     stride = max(1, int(np.max(high - low)) // _SAMPLES)
     region = depth[low[1] : high[1] : stride, low[0] : high[0] : stride]
     seed = _near_point(region)
     if seed is None:
         return None
     surface = _surface(region, seed, stride)
-    u, v = (np.clip(box[:2], 0, (width, height)) + np.clip(box[2:], 0, (width, height))) / 2
-    return np.array([u, v, np.median(region[surface])])
+    return np.array([*corners.mean(axis=0), np.median(region[surface])])
 
 
 def _near_point(region: NDArray[np.uint16]) -> tuple[int, int] | None:

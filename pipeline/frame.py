@@ -71,12 +71,14 @@ class DepthCamera:
         z = uvd[..., 2:]
         return np.concatenate([rays * z, z], axis=-1)
 
-    def _undistort(self, uv: FloatArray) -> FloatArray:
+    def _undistort(self, uv: NDArray[np.floating]) -> FloatArray:
         """(N, 1, 2) px to (N, 1, 2) x / z, y / z without the lens distortion."""
-        lens = self.matrix, np.asarray(self.distortion)
-        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4: criteria are an argument of this one only
-            return cv2.undistortPointsIter(uv, *lens, None, None, _UNDISTORT_CRITERIA)
-        return cv2.undistortPoints(uv, *lens, criteria=_UNDISTORT_CRITERIA)
+        matrix, distortion = self.matrix, np.asarray(self.distortion)
+        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4 takes the criteria here only
+            rays = cv2.undistortPointsIter(uv, matrix, distortion, None, None, _UNDISTORT_CRITERIA)
+        else:
+            rays = cv2.undistortPoints(uv, matrix, distortion, criteria=_UNDISTORT_CRITERIA)
+        return rays.astype(np.float64, copy=False)
 
     def project(self, xyz: NDArray[np.floating]) -> FloatArray:
         """Points in the camera's frame to pixels with depth: the inverse of `unproject`.
@@ -93,8 +95,8 @@ class DepthCamera:
         else:
             flat = xyz.reshape(-1, 3)
             zero = np.zeros(3)
-            uv, _ = cv2.projectPoints(flat, zero, zero, self.matrix, np.asarray(self.distortion))
-            uv = uv.reshape((*xyz.shape[:-1], 2))
+            projected, _ = cv2.projectPoints(flat, zero, zero, self.matrix, np.asarray(self.distortion))
+            uv = projected.reshape((*xyz.shape[:-1], 2)).astype(np.float64, copy=False)
         return np.concatenate([uv, xyz[..., 2:]], axis=-1)
 
 

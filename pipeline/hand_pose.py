@@ -1,0 +1,256 @@
+"""From a frame of depth and infrared to the hands in it: detect, crop, joints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.constants import (
+    A2J_CHECKPOINT,
+    CAMERA_MIRRORED,
+    CENTERNET_CHECKPOINT,
+    CONFIDENCE_HALF_MM,
+    RECROP_MM,
+)
+from pipeline.crop import HandCrop, find_hand
+from pipeline.engines import create_engine
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.frame import DepthCamera, Frame
+from pipeline.hand import Detection, Hand, Handedness, Skeleton
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.centernet import CenterNet, decode_detections
+from pipeline.networks.checkpoints import load_a2j, load_centernet
+from pipeline.networks.preprocess import detector_input
+
+_OTHER: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds that the stages took for the last frame; total_ms is all of them and what lies between."""
+
+    detect_ms: float = 0.0
+    pose_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Pose:
+    """What A2J says about one crop: joints (J, 3) px, px, mm in the image; spread (J,) mm of the votes."""
+
+    crop: HandCrop
+    uvd: NDArray[np.float64]
+    spread_mm: NDArray[np.float64]
+
+    @property
+    def doubt(self) -> float:
+        """Mean spread of the votes, mm; infinite if a joint is not finite or not before the camera."""
+        sound = np.isfinite(self.uvd).all() and (self.uvd[:, 2] > 0).all()
+        return float(np.nan_to_num(self.spread_mm.mean(), nan=np.inf)) if sound else np.inf
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(J,) 1 where all anchors agree, 1/2 where their votes spread by CONFIDENCE_HALF_MM."""
+        return (1 / (1 + (self.spread_mm / CONFIDENCE_HALF_MM) ** 2)).astype(np.float32)
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
+        u, v, _ = (self.uvd.min(axis=0) + self.uvd.max(axis=0)) / 2
+        return np.array([u, v, np.median(self.uvd[:, 2])])
+
+
+class HandPosePipeline:
+    """Finds the hands of a frame and their joints.
+
+    Args:
+        engine: one of `pipeline.engines.ENGINES`.
+        max_hands: at most so many of a frame, the ones with the best scores; None for all.
+        track: whether hands keep their identity from frame to frame.
+        centernet, a2j: checkpoint files or networks; None for those that constants.py names.
+        device: of the engine; None takes the best that is there.
+
+    Raises:
+        HandPoseError: weights that are missing or no checkpoint; UsageError: an engine, a device or a number
+            of hands that cannot be.
+    """
+
+    def __init__(
+        self,
+        engine: str = "auto",
+        max_hands: int | None = None,
+        track: bool = False,
+        *,
+        centernet: str | Path | CenterNet | None = None,
+        a2j: str | Path | A2J | None = None,
+        device: str | None = None,
+    ) -> None:
+        if max_hands is not None and max_hands < 1:
+            raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
+        detector = (
+            centernet if isinstance(centernet, CenterNet) else load_centernet(_weights(centernet, True))
+        )
+        joints = a2j if isinstance(a2j, A2J) else load_a2j(_weights(a2j, False))
+        self._detector_contract, self._hand_contract = detector.contract, joints.contract
+        size, hand_size = detector.contract.size, joints.contract.size
+        self._detector = create_engine(engine, detector.eval(), (3, size, size), device)
+        self._joints = create_engine(engine, joints.eval(), (1, hand_size, hand_size), device)
+        self._anchors = anchor_grid(hand_size)
+        self._max_hands = max_hands
+        self.track = track
+        self.timings = Timings()
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the joints that the weights predict."""
+        return self._hand_contract.skeleton
+
+    @property
+    def engine_name(self) -> str:
+        """What runs the networks."""
+        return self._joints.name
+
+    def __call__(self, frame: Frame) -> list[Hand]:
+        """The hands of a frame, best score first; empty if there are none."""
+        start = perf_counter()
+        found = self.detect(frame)
+        detected = perf_counter()
+        hands = self._hands(frame, found)
+        done = perf_counter()
+        self.timings = Timings(1e3 * (detected - start), 1e3 * (done - detected), 1e3 * (done - start))
+        return hands
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """Where hands are, best score first. Without infrared the detector sees depth only."""
+        contract = self._detector_contract
+        image = detector_input(frame.depth, frame.ir, contract)
+        (output,) = self._detector.run(image[None])
+        boxes, scores, classes = decode_detections(output[0], contract)
+        limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
+        boxes = np.clip(boxes * (limits / np.float32(contract.size)), 0, limits)
+        found = [
+            Detection(box, float(score), _seen(contract.classes[k]))
+            for box, score, k in zip(boxes, scores, classes, strict=True)
+            if (box[:2] < box[2:]).all()
+        ]
+        return found[: self._max_hands]
+
+    def estimate(
+        self, frame: Frame, boxes: ArrayLike, handedness: Sequence[Handedness] | None = None
+    ) -> list[Hand]:
+        """Joints of the hands in given boxes, without the detector; a hand's score is its mean confidence.
+
+        Args:
+            boxes: (N, 4) x0 y0 x1 y1 px.
+            handedness: of the N hands; None: of each both sides are tried, and the one taken on which the
+                network's anchors agree more.
+
+        Returns:
+            One hand for each box, in their order, except boxes that hold no hand in any case: not finite,
+            without area or without measured depth in the image. `Hand.box` tells which is which.
+
+        Raises:
+            ValueError: boxes of another shape, or not as many sides as boxes.
+        """
+        boxes = np.asarray(boxes, dtype=np.float32)
+        if boxes.size == 0:
+            return []
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes must have the shape (N, 4), x0 y0 x1 y1 in px, found {boxes.shape}")
+        sides = [None] * len(boxes) if handedness is None else list(handedness)
+        if len(sides) != len(boxes) or not set(sides) <= {"left", "right", None}:
+            raise ValueError(f'handedness must be "left" or "right" for each of {len(boxes)} boxes')
+        return self._hands(frame, [Detection(b, np.nan, side) for b, side in zip(boxes, sides, strict=True)])
+
+    def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
+        """All hands as one batch; those whose crop was off as a second one."""
+        tries = [(k, crop) for k, one in enumerate(found) for crop in self._crops(frame, one)]
+        poses: dict[int, _Pose] = {}
+        for (k, _), pose in zip(tries, self._read(frame, [crop for _, crop in tries]), strict=True):
+            if k not in poses or pose.doubt < poses[k].doubt:
+                poses[k] = pose
+        poses = {k: pose for k, pose in poses.items() if np.isfinite(pose.doubt)}
+        off = [k for k, pose in poses.items() if _moved_mm(pose, frame.camera) > RECROP_MM]
+        again = [self._crop(frame.camera, poses[k].centre, poses[k].crop.mirrored) for k in off]
+        for k, pose in zip(off, self._read(frame, again), strict=True):
+            if pose.doubt < poses[k].doubt:
+                poses[k] = pose
+        return [self._hand(frame.camera, found[k], pose) for k, pose in poses.items()]
+
+    def _crops(self, frame: Frame, found: Detection) -> list[HandCrop]:
+        """None if there is nothing to see, one, or both mirrors of a hand whose side is not known."""
+        centre = find_hand(frame.depth, found.box)
+        if centre is None:
+            return []
+        known = self._hand_contract.handedness
+        side = _seen(found.handedness)
+        mirrors = [False] if known is None else [False, True] if side is None else [side != known]
+        return [self._crop(frame.camera, centre, mirrored) for mirrored in mirrors]
+
+    def _crop(self, camera: DepthCamera, centre: NDArray[np.float64], mirrored: bool) -> HandCrop:
+        return HandCrop.around(centre, camera, self._hand_contract, mirrored)
+
+    def _read(self, frame: Frame, crops: list[HandCrop]) -> list[_Pose]:
+        """A2J on all crops at once."""
+        if not crops:
+            return []
+        batch = np.stack([crop.take(frame.depth) for crop in crops])[:, None]  # (N, 1, S, S)
+        outputs = self._joints.run(batch)
+        with torch.inference_mode():
+            classification, offsets, depths = map(torch.from_numpy, outputs)
+            voted = aggregate(classification, offsets, depths, self._anchors)
+        positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
+        spreads = voted.spread.numpy().astype(np.float64)
+        return [
+            _Pose(crop, crop.to_image(position), spread * crop.scale_mm)
+            for crop, position, spread in zip(crops, positions, spreads, strict=True)
+        ]
+
+    def _hand(self, camera: DepthCamera, found: Detection, pose: _Pose) -> Hand:
+        side, known = found.handedness, self._hand_contract.handedness
+        if side is None and known is not None:
+            side = _seen(_OTHER[known] if pose.crop.mirrored else known)
+        confidence = pose.confidence
+        return Hand(
+            id=None,
+            box=found.box,
+            score=float(confidence.mean()) if np.isnan(found.score) else found.score,
+            handedness=side,
+            joints_uvd=pose.uvd.astype(np.float32),
+            joints_xyz=camera.unproject(pose.uvd).astype(np.float32),
+            confidence=confidence,
+            joint_names=self.skeleton.joint_names,
+        )
+
+
+def _seen(side: Handedness | None) -> Handedness | None:
+    """How a person's hand looks in the camera's image, and the other way round."""
+    return _OTHER[side] if CAMERA_MIRRORED and side is not None else side
+
+
+def _moved_mm(pose: _Pose, camera: DepthCamera) -> float:
+    """How far the joints' centre lies from the crop's."""
+    crop = pose.crop
+    half = (crop.contract.size - 1) / 2
+    middle = np.array([crop.x0 + crop.step_x * half, crop.y0 + crop.step_y * half, crop.depth_mm])
+    pixels = (pose.centre - middle) / (crop.step_x, crop.step_y, crop.scale_mm)
+    return float(np.linalg.norm(pixels)) * crop.scale_mm
+
+
+def _weights(path: str | Path | None, detector: bool) -> Path:
+    """The given checkpoint or the default one."""
+    if path is not None:
+        return Path(path)
+    default, name = (CENTERNET_CHECKPOINT, "centernet") if detector else (A2J_CHECKPOINT, "a2j")
+    if not default.is_file():
+        raise HandPoseError(
+            f"the weights {default} are missing: train them (python3 -m pipeline.training.train_{name}) "
+            f"or name a checkpoint (--{name} FILE)"
+        )
+    return default
