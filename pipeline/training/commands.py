@@ -1,0 +1,88 @@
+"""What both training commands do around the loop."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.constants import ROOT
+from pipeline.errors import HandPoseError
+from pipeline.training.devices import Workers, choose_device, half_precision, join_workers
+from pipeline.training.loop import Task, Training
+from pipeline.training.options import loop_options
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run happens."""
+
+    device: torch.device
+    workers: Workers
+
+
+def train(
+    arguments: argparse.Namespace,
+    presets: Mapping[str, Mapping[str, Any]],
+    make_task: Callable[[argparse.Namespace, Place], Task[nn.Module]],
+) -> int:
+    """Runs a training command.
+
+    Args:
+        arguments: parsed, of `options.add_loop_options`.
+        presets: for each type of device, what options are that were not given.
+        make_task: network on the device, and its data.
+
+    Returns:
+        Exit code; errors of use are told on stderr.
+    """
+    try:
+        device = choose_device(arguments.device)
+        for name, value in presets[device.type].items():
+            if getattr(arguments, name) is None:
+                setattr(arguments, name, value)
+        options = loop_options(arguments)
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        torch.set_flush_denormal(True)
+        torch.manual_seed(options.seed)
+        place = Place(device, join_workers(device))
+        task = make_task(arguments, place)
+        training = Training(task, options, device, half_precision(device), place.workers, _origin())
+        return training.run()
+    except HandPoseError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _origin() -> dict[str, Any]:
+    """How weights of this run can be made again."""
+    name = sys.modules["__main__"].__spec__
+    module = name.name if name else sys.argv[0]
+    return {
+        "command": shlex.join(["python3", "-m", module, *sys.argv[1:]]),
+        "commit": _commit(),
+        "torch": torch.__version__,
+    }
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

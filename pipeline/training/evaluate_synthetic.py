@@ -1,0 +1,145 @@
+"""How good both networks are on rendered hands and scenes that training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.centernet import CenterNet, decode_detections
+from pipeline.networks.preprocess import detector_batch
+from pipeline.training.metrics import (
+    ImageBoxes,
+    align_similarity,
+    centre,
+    handedness_accuracy,
+    joint_errors,
+    precision_recall,
+    worst_joint_shares,
+)
+from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
+
+if TYPE_CHECKING:
+    from pipeline.synthetic.crops import CropBatch
+    from pipeline.synthetic.scenes import SceneBatch
+
+FloatArray = NDArray[np.float64]
+
+WRIST, TIPS = 0, [4, 8, 12, 16, 20]
+SMALLEST_HAND_PX = 20.0  # longer side in the 640x576 image
+FRAME_PX = np.array([640 / 320, 576 / 320] * 2)  # frame px for one px of the rendered scenes
+LEAST_VISIBLE = 0.3  # hands of which less is seen need not be found
+LOWEST_SCORE = 0.05  # where the precision-recall curves end
+
+
+# --- Hands ---------------------------------------------------------------------------------------------
+def evaluate_hands(model: A2J, count: int = 2048, seed: int = TEST_SEED) -> dict[str, float]:
+    """`hand_figures` on the first `count` crops of a fixed set, rendered on the CPU.
+
+    Raises:
+        ValueError: the network does not see metric crops.
+    """
+    contract = model.contract
+    if contract.crop_mm is None:
+        raise ValueError("only networks that see metric crops can be evaluated on rendered hands")
+    return hand_figures(model, fixed_crops(count, seed, contract.size, contract.crop_mm))
+
+
+def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
+    """Errors of the joints.
+
+    Returns:
+        mm: `mean_mm`, `median_mm`, `centred_mm` (wrist on its truth), `aligned_mm` (rotation, scale and
+        shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the hands whose worst
+        joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`.
+    """
+    device, unit_mm = next(model.parameters()).device, model.contract.depth_unit_mm
+    found = [predict_hands(model, batch.images.to(device)).cpu() for batch in batches]
+    points = np.concatenate([crop_points(f, b, unit_mm) for f, b in zip(found, batches, strict=True)])
+    truth = np.concatenate([b.joints_mm.cpu().double().numpy() for b in batches])
+    flat = torch.cat([(f - b.joints)[..., :2].norm(dim=-1) for f, b in zip(found, batches, strict=True)])
+    errors = joint_errors(points, truth)
+    within = worst_joint_shares(errors, (20.0, 40.0))
+    return {
+        "mean_mm": float(errors.mean()),
+        "median_mm": float(np.median(errors)),
+        "centred_mm": float(joint_errors(centre(points, WRIST), centre(truth, WRIST)).mean()),
+        "aligned_mm": float(joint_errors(align_similarity(points, truth), truth).mean()),
+        "tips_mm": float(errors[:, TIPS].mean()),
+        "wrist_mm": float(errors[:, WRIST].mean()),
+        "image_px": float(flat.mean()),
+        "within_20mm": float(within[0]),
+        "within_40mm": float(within[1]),
+    }
+
+
+@torch.no_grad()
+def predict_hands(model: A2J, images: Tensor, chunk: int = 64) -> Tensor:
+    """(N, 1, S, S) to (N, J, 3): column px, row px, depth relative to the centre in px of the crop."""
+    anchors = anchor_grid(images.shape[-1]).to(images.device)
+    parts = [
+        aggregate(*model(part.contiguous(memory_format=torch.channels_last)), anchors).positions
+        for part in images.split(chunk)
+    ]
+    return torch.cat(parts)[..., [1, 0, 2]]
+
+
+def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:
+    """(N, J, 3) column, row, depth px of rendered crops, `unit_mm` deep, as mm in the camera's frame."""
+    size = batch.images.shape[-1]
+    window = batch.window.double()[:, None]  # (N, 1, 3)
+    uv = window[..., :2] + (joints[..., :2].double() + 0.5) * window[..., 2:] / size - 0.5
+    z = batch.centre_mm.double()[:, None] + joints[..., 2].double() * unit_mm
+    return torch.cat([uv * (z / batch.fx)[..., None], z[..., None]], dim=-1).cpu().numpy()
+
+
+# --- Scenes --------------------------------------------------------------------------------------------
+def evaluate_scenes(model: CenterNet, count: int = 512, seed: int = TEST_SEED) -> dict[str, float]:
+    """`scene_figures` on the first `count` scenes of a fixed set, rendered on the CPU."""
+    return scene_figures(model, fixed_scenes(count, seed))
+
+
+def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, float]:
+    """Average precision and handedness.
+
+    Returns:
+        `ap50`, `ap75`, `handedness` (share of the found hands whose side is right), `hands` to be found.
+    """
+    images = [image for batch in batches for image in scene_boxes(model, batch)]
+    return {
+        "ap50": precision_recall(images, 0.5).average_precision,
+        "ap75": precision_recall(images, 0.75).average_precision,
+        "handedness": handedness_accuracy(images),
+        "hands": float(sum((~i.ignored).sum() for i in images if i.ignored is not None)),
+    }
+
+
+def scene_boxes(model: CenterNet, batch: SceneBatch) -> list[ImageBoxes]:
+    """Detections beside the truth, in px of a 640x576 frame."""
+    device = next(model.parameters()).device
+    inputs = detector_batch(batch.depth.to(device), batch.ir.to(device), model.contract)
+    found = detect_scenes(model, inputs)
+    images = []
+    for (boxes, scores, classes), truth, sides, visible in zip(
+        found, batch.boxes, batch.classes, batch.visible, strict=True
+    ):
+        hands = truth.cpu().double().numpy() * FRAME_PX
+        longer = (hands[:, 2:] - hands[:, :2]).max(axis=1, initial=0.0)
+        ignored = (longer < SMALLEST_HAND_PX) | (visible.cpu().numpy() < LEAST_VISIBLE)
+        images.append(ImageBoxes(boxes * FRAME_PX, scores, hands, classes, sides.cpu().numpy(), ignored))
+    return images
+
+
+@torch.no_grad()
+def detect_scenes(model: CenterNet, images: Tensor, chunk: int = 16) -> list[tuple[Any, Any, Any]]:
+    """(N, 3, S, S) to boxes (K, 4) px of the input, scores (K,) and classes (K,) of each image."""
+    return [
+        decode_detections(answer, model.contract, LOWEST_SCORE)
+        for part in images.split(chunk)
+        for answer in model(part.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+    ]

@@ -1,0 +1,155 @@
+"""Training A2J on rendered right hands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.checkpoints import save_a2j
+from pipeline.networks.contracts import HandInput
+from pipeline.training.augment_hands import HandAugmentation
+from pipeline.training.contact_sheet import TRUTH, draw_skeleton, grey, sheet
+from pipeline.training.evaluate_synthetic import hand_figures, predict_hands
+from pipeline.training.losses import A2JOutput, dense_anchor_loss, joint_loss
+from pipeline.training.rendered import RenderCrops, derived_seed
+from pipeline.training.replay import ReplayRing
+
+if TYPE_CHECKING:
+    from pipeline.synthetic.crops import CropBatch
+
+
+@dataclass(frozen=True)
+class RenderedHands:
+    """A block of the ring: (N, 1, R, R) float16 in the "far" form, (N, J, 3) column, row, depth px."""
+
+    images: Tensor
+    joints: Tensor
+
+
+@dataclass(frozen=True)
+class HandData:
+    """Where a run's hands come from.
+
+    Args:
+        render: makes crops, of the network's own scale and at least its size: with a margin, a rotated
+            crop has no empty corners.
+        seed, rank: of the run and of this process; they name the stream of samples.
+        batch: samples in a step.
+        reuse: how often a rendered crop is used.
+        block: crops rendered at once, when they are used more than once.
+    """
+
+    render: RenderCrops
+    seed: int
+    rank: int
+    batch: int
+    reuse: int
+    block: int = 256
+
+    def ring(self) -> ReplayRing[RenderedHands]:
+        if self.reuse == 1:
+            return ReplayRing(self._rendered(self.batch), self.batch, self.batch, 1, 1)
+        size = max(self.block, self.batch)
+        return ReplayRing(self._rendered(size), size, self.batch, self.reuse, 8)
+
+    def _rendered(self, count: int) -> Callable[[int], RenderedHands]:
+        def block(number: int) -> RenderedHands:
+            crops = self.render(number, count)
+            return RenderedHands(crops.images.half(), crops.joints)
+
+        return block
+
+
+class HandTask:
+    """A2J, its data and its losses.
+
+    Args:
+        model: on the device.
+        data: training samples.
+        held_out: crops of the network's own size for the evaluation.
+        sizes: sides of the input, px, each for an equal share of the run; the last one is the contract's.
+    """
+
+    def __init__(
+        self, model: A2J, data: HandData, held_out: list[CropBatch], sizes: tuple[int, ...] | None = None
+    ) -> None:
+        self.model, self._data, self._held_out = model, data, held_out
+        contract = model.contract
+        assert contract.crop_mm is not None
+        self._sizes = sizes or (contract.size,)
+        self._ring = data.ring()
+        self._augment = HandAugmentation(contract.depth_range_mm, contract.crop_mm / contract.size)
+        device = next(model.parameters()).device
+        self._anchors = {size: anchor_grid(size).to(device) for size in self._sizes}
+        self._generator = torch.Generator(device)
+
+    def size_at(self, progress: float) -> int:
+        return self._sizes[min(int(progress * len(self._sizes)), len(self._sizes) - 1)]
+
+    def cost(self, progress: float) -> float:
+        return float(self.size_at(progress) ** 2)
+
+    def samples(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """The augmented samples of a step: (N, 1, size, size), (N, J, 3) column, row, depth px."""
+        self._generator.manual_seed(derived_seed(self._data.seed, self._data.rank, step, 1))
+        choice = torch.Generator().manual_seed(derived_seed(self._data.seed, self._data.rank, step, 2))
+        picks = self._ring.draw(step, choice)
+        images = torch.cat([block.images[rows] for block, rows in picks]).float()
+        joints = torch.cat([block.joints[rows] for block, rows in picks])
+        return self._augment(images, joints, size, self._generator, size / self.model.contract.size)
+
+    def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
+        size = self.size_at(progress)
+        images, joints = self.samples(step, size)
+        target = joints[..., [1, 0, 2]]  # row, column, depth
+        output = A2JOutput(*model(images.contiguous(memory_format=torch.channels_last)))
+        anchors = self._anchors[size]
+        sigma = 10.0 / 176.0 * size  # 15 mm
+        main = joint_loss(aggregate(*output, anchors), target)
+        dense = dense_anchor_loss(output, anchors, target, sigma)
+        weight = 0.1 + 0.45 * (1.0 + math.cos(math.pi * progress))
+        return {"total": main + weight * dense, "joints": main, "dense": dense}
+
+    def evaluate(self, model: A2J) -> dict[str, float]:
+        return hand_figures(model, self._held_out)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["mean_mm"]
+
+    def picture(self, model: A2J) -> NDArray[np.uint8]:
+        """48 held-out crops with the answer in colours and the truth in white."""
+        batch = self._held_out[0]
+        images = batch.images[:48]
+        found = predict_hands(model, images.to(next(model.parameters()).device)).cpu().numpy()
+        side, pictures = 160, []
+        for image, answer, truth in zip(images[:, 0].numpy(), found, batch.joints.numpy(), strict=False):
+            picture, scale = grey(image, -1.0, 1.0, side), side / len(image)
+            draw_skeleton(picture, truth[:, :2] * scale, model.contract.skeleton, TRUTH)
+            draw_skeleton(picture, answer[:, :2] * scale, model.contract.skeleton)
+            pictures.append(picture)
+        return sheet(pictures, 8)
+
+    def export(self, path: Path, model: A2J, meta: dict[str, Any]) -> None:
+        save_a2j(path, model, meta)
+
+
+def hand_contract(size: int, crop_mm: float = 260.0) -> HandInput:
+    """What our own A2J sees: a metric cube around a right hand, depths in isotropic pixels."""
+    return HandInput(
+        size=size,
+        crop_mm=crop_mm,
+        depth_range_mm=150.0,
+        outside="far",
+        std=150.0,
+        depth_unit_mm=crop_mm / size,
+        handedness="right",
+    )

@@ -1,0 +1,274 @@
+"""The training loop: schedule, averaging, evaluation, files of the run, stopping and resuming."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from pipeline.errors import UsageError
+from pipeline.training.devices import Workers
+from pipeline.training.ema import WeightAverage
+from pipeline.training.options import LoopOptions, recorded
+from pipeline.training.rundir import RunFolder
+from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate
+
+INTERRUPTED = 130
+_UNTIMED_STEPS = 5  # allocations and kernels' first calls
+_SPEED_STEPS = 25  # after which the first plan is made
+_REPLAN_SECONDS = 60.0
+Network = TypeVar("Network", bound=nn.Module, covariant=True)
+
+
+class Task(Protocol[Network]):
+    """What the loop has to know about one network."""
+
+    @property
+    def model(self) -> Network: ...
+
+    def cost(self, progress: float) -> float:
+        """Relative time of a step at this progress."""
+
+    def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
+        """The terms of a step's loss; "total" is the one to be made small."""
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Figures on the held-out set."""
+
+    def score(self, figures: dict[str, float]) -> float:
+        """Which weights are best: the smaller, the better."""
+
+    def picture(self, model: Any) -> NDArray[np.uint8]:
+        """Predictions on held-out samples as a BGR image."""
+
+    def export(self, path: Path, model: Any, meta: dict[str, Any]) -> None:
+        """Writes weights that can be shipped."""
+
+
+class Training:
+    """One run of a task.
+
+    Args:
+        task: network, data and losses; its network is on the device already.
+        options: how the run is driven.
+        device, precision: where, and in which type the network computes (None: float32).
+        workers: the processes that train together.
+        meta: what exported weights should tell, besides what the loop knows.
+
+    Raises:
+        UsageError: nothing to resume, or a run of other options in the folder.
+    """
+
+    def __init__(
+        self,
+        task: Task[nn.Module],
+        options: LoopOptions,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+        workers: Workers | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> None:
+        self.task, self.options, self.device, self.precision = task, options, device, precision
+        self.workers, self.meta = workers or Workers(), meta or {}
+        self.folder = RunFolder(options.out, options.resume, options.tensorboard, self.workers.first)
+        self.average = WeightAverage(task.model, options.ema)
+        self.optimizer = _adamw(task.model, options)
+        self.step, self.elapsed, self.best, self.evaluated = 0, 0.0, float("inf"), 0
+        self.plan = Plan(options.steps or UNKNOWN)
+        if options.resume:
+            self._restore(self.folder.state())
+        self.network: nn.Module = task.model
+        if options.compile:
+            self.network = torch.compile(self.network)  # type: ignore[assignment]
+        if self.workers.count > 1:
+            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+        limit = None if options.minutes is None else 60.0 * options.minutes
+        self._deadline = None if limit is None else Deadline(limit, task.cost, 0.01 * limit)
+
+    def run(self) -> int:
+        """Trains to the end.
+
+        Returns:
+            0, or 130 when it was interrupted; the state and the weights are saved either way.
+        """
+        began, before = time.monotonic(), self.elapsed
+        saved = planned = self.elapsed
+        losses: dict[str, Tensor] = {}
+        bar = tqdm(
+            initial=self.step,
+            total=self.plan.total if self.plan.total < UNKNOWN else None,
+            disable=not (self.workers.first and self.options.progress_bar),
+            unit="step",
+        )
+        first = self.step
+        with _stop_on_signals() as stopped, bar:
+            while self.step < self.plan.total:
+                losses = self._advance()
+                self.elapsed = before + time.monotonic() - began
+                bar.update()
+                done = self.step - first
+                if done == _UNTIMED_STEPS and self._deadline:
+                    self._deadline.restart(self.elapsed)
+                timely = done == _SPEED_STEPS or self.elapsed - planned > _REPLAN_SECONDS
+                if self._deadline and done >= _SPEED_STEPS and self._everywhere(timely):
+                    self._correct_plan(self._deadline)
+                    planned, bar.total = self.elapsed, self.plan.total
+                if self.step % 20 == 0 and self.workers.first:
+                    self._log(losses, bar)
+                if self._evaluation_due():
+                    self._evaluate(losses)
+                if self.elapsed - saved > 60.0 * self.options.state_minutes:
+                    saved = self.elapsed
+                    self._save()
+                if self.workers.any(bool(stopped), self.device):
+                    self._save()
+                    self._export("last", {})
+                    return INTERRUPTED
+        self._save()
+        return 0
+
+    # --- A step ------------------------------------------------------------------------------------------
+    def _advance(self) -> dict[str, Tensor]:
+        rate = learning_rate(self.plan, self.step, self.options.lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.task.model.parameters(), 10.0)
+        self.optimizer.step()
+        self.average.update(self.task.model)
+        if self._deadline:
+            self._deadline.count(self.plan.progress(self.step))
+        self.step += 1
+        return losses
+
+    # --- The plan ----------------------------------------------------------------------------------------
+    def _everywhere(self, timely: bool) -> bool:
+        """The first process's watch is the one that counts."""
+        return bool(self.workers.agree([float(timely)], self.device)[0])
+
+    def _correct_plan(self, deadline: Deadline) -> None:
+        plan = deadline.corrected(self.plan, self.step, self.elapsed)
+        total, start, progress = self.workers.agree(
+            [plan.total, plan.start, plan.progress_at_start], self.device
+        )
+        deadline.restart(self.elapsed)
+        if int(total) != self.plan.total:
+            self.plan = Plan(int(total), int(start), progress)
+            self.folder.log("plan", self.step, {"steps": int(total), "seconds": self.elapsed})
+
+    def _evaluation_due(self) -> bool:
+        part = self.options.evaluations * self.plan.progress(self.step)
+        return self.step >= self.plan.total or part >= self.evaluated + 1
+
+    # --- Files -------------------------------------------------------------------------------------------
+    def _log(self, losses: dict[str, Tensor], bar: tqdm[Any]) -> None:
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        bar.set_postfix({"loss": f"{values['total']:.3f}"}, refresh=False)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.folder.log("train", self.step, {**values, "lr": rate, "seconds": self.elapsed})
+
+    def _evaluate(self, losses: dict[str, Tensor]) -> None:
+        self.evaluated = int(self.options.evaluations * self.plan.progress(self.step))
+        if not self.workers.first:
+            return
+        self.average.model.eval()
+        figures = self.task.evaluate(self.average.model)
+        loss = float(losses["total"].detach())
+        samples = self.step * self.options.batch * self.workers.count
+        self.folder.log(
+            "evaluation", self.step, {**figures, "loss": loss, "samples": samples, "seconds": self.elapsed}
+        )
+        self.folder.picture(self.task.picture(self.average.model))
+        self._export("last", figures)
+        if self.task.score(figures) < self.best:
+            self.best = self.task.score(figures)
+            self._export("best", figures)
+
+    def _export(self, name: str, figures: dict[str, float]) -> None:
+        if self.workers.first:
+            about = {
+                "options": recorded(self.options),
+                "step": self.step,
+                "steps": self.plan.total,
+                "samples": self.step * self.options.batch * self.workers.count,
+                "seconds": self.elapsed,
+                "figures": figures,
+            }
+            self.task.export(self.folder.weights(name), self.average.model, {**self.meta, "training": about})
+
+    def _save(self) -> None:
+        self.folder.save_state(
+            {
+                "model": self.task.model.state_dict(),
+                "average": self.average.model.state_dict(),
+                "updates": self.average.updates,
+                "optimizer": self.optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+                "best": self.best,
+                "evaluated": self.evaluated,
+                "plan": [self.plan.total, self.plan.start, self.plan.progress_at_start],
+                "options": recorded(self.options),
+            }
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name in ("batch", "seed", "lr"):
+            if state["options"][name] != getattr(self.options, name):
+                raise UsageError(
+                    f"The run in {self.options.out} has --{name} {state['options'][name]}: "
+                    "resume it with that, or give another --out."
+                )
+        self.task.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        self.best, self.evaluated = state["best"], state["evaluated"]
+        plan = Plan(*state["plan"])
+        steps = self.options.steps
+        self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
+
+
+def _adamw(model: nn.Module, options: LoopOptions) -> torch.optim.AdamW:
+    """AdamW; norms and biases are not decayed."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in weights if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99), fused=True)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Ctrl-C and termination fill the list, so that the step in work is finished; a second one breaks off."""
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
