@@ -32,6 +32,7 @@ _CENTRE_JITTER, _BAD_CENTRE_JITTER = 0.035, 0.09  # of the window's side
 _SCALE_JITTER, _BAD_SCALE_JITTER = 0.10, 0.15
 _DEPTH_JITTER_M, _BAD_DEPTH_JITTER_M = 0.012, 0.035
 _BAD_SHARE = 0.15
+_MOST_BEFORE_M = 0.012  # the measured surface lies before the joints
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +159,7 @@ class CropGenerator:
             return std.view(-1, *(1,) * len(shape)) * sampler.normal(count, *shape)
 
         depth = hands.joints[..., 2].median(1).values
+        depth = depth - sampler.uniform(count, high=_MOST_BEFORE_M)
         centre = (depth + jitter(_DEPTH_JITTER_M, _BAD_DEPTH_JITTER_M).clamp(-0.09, 0.09)).clamp(min=0.12)
         scale = (1 + jitter(_SCALE_JITTER, _BAD_SCALE_JITTER)).clamp(0.75, 1.4)
         side = FOCAL_PX * self.crop_mm / 1000 / depth * scale
@@ -201,7 +203,7 @@ class CropGenerator:
         return rotated + (palms + away)[:, None]
 
     def _draw(self, vertices: Tensor, window: _Window, *, cull: bool) -> Tensor:
-        """(N, S, S) z of meshes on the windows' grids. Closed meshes look the same with and without `cull`."""
+        """(N, S, S) z of meshes on the windows' grids. Closed meshes need no back sides."""
         uv = window.project(vertices, window.cells_per_px)
         uvz = torch.cat([uv, vertices[..., 2:]], 2)
         return rasterize(uvz, self._model.faces, self.size, self.size, cull=cull)[0]

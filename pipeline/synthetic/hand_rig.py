@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def _add_forearm(
     vertices = np.concatenate([vertices, *rings, end])
 
     ring_of = [rim, *(count + size * k + np.arange(size) for k in range(_RINGS))]
-    for upper, lower in zip(ring_of, ring_of[1:], strict=False):
+    for upper, lower in pairwise(ring_of):
         following, below = np.roll(upper, -1), np.roll(lower, -1)
         faces = np.concatenate(
             [faces, np.stack([following, upper, lower], 1), np.stack([following, lower, below], 1)]

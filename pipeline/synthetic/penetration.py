@@ -29,7 +29,7 @@ def _pairs() -> tuple[list[tuple[int, int]], list[float]]:
         for other, other_level in capsules[index + 1 :]:
             metacarpals = (finger > 0 and level == 0) + (other_level == 0)
             beside_palm = metacarpals == 1 and (level == 1 or (finger == 0 and level == 2))
-            if finger == other or metacarpals == 2 or beside_palm or other_level == 1 and metacarpals == 1:
+            if finger == other or metacarpals == 2 or beside_palm or (other_level == 1 and metacarpals == 1):
                 continue
             flesh = _KNUCKLE_FLESH if level == other_level == 1 and finger > 0 else _FLESH
             pairs.append((bone(finger, level) - 1, bone(other, other_level) - 1))
@@ -51,7 +51,7 @@ def penetration_mm(bones: Bones) -> Tensor:
 
 
 def segment_distance(start_a: Tensor, end_a: Tensor, start_b: Tensor, end_b: Tensor) -> Tensor:
-    """(...) distance between segments given by (..., 3) points (Ericson, Real-Time Collision Detection, 5.1.9)."""
+    """(...) distance between segments given by (..., 3) points (Ericson 2005, section 5.1.9)."""
     along_a, along_b, between = end_a - start_a, end_b - start_b, start_a - start_b
     a, e = along_a.square().sum(-1) + 1e-12, along_b.square().sum(-1) + 1e-12
     b, c, f = (along_a * along_b).sum(-1), (along_a * between).sum(-1), (along_b * between).sum(-1)

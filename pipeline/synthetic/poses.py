@@ -24,7 +24,7 @@ RECORDED_POSES = Path(__file__).parent / "assets" / "poses" / "recorded.npz"
 
 _DEGREE = math.pi / 180
 _LOWER_DEG = 4 * (-25, -18, -5, -8) + (-25, -20, -15, -15, -20) + (-65, -25, -35) + (0, 0, -10)
-_UPPER_DEG = 4 * (95, 18, 108, 75) + (35, 45, 35, 60, 80) + (65, 25, 35) + (12, 20, 10)
+_UPPER_DEG = 4 * (95, 18, 108, 75) + (40, 48, 40, 65, 80) + (65, 25, 35) + (12, 20, 10)
 
 # Gestures are put together from postures of a finger (degrees: MCP flexion, spread, PIP, DIP) ...
 _FINGER_DEG = {
@@ -47,48 +47,59 @@ _FINGER_DEG = {
 _THUMB_DEG = {
     "out": (-15, 0, 0, 0, 0),
     "up": (-22, -5, 0, -5, -10),
-    "folded": (22, 25, 15, 35, 45),
+    "folded": (30, 18, 20, 60, 62),  # across the palm
+    "over": (4, 30, 12, 61, 61),  # across the bent fingers beside a straight index
+    "fist": (-4, 30, 11, 60, 65),  # across the fingers of a fist
+    "beside": (-17, 24, 22, 50, 60),  # along the side of a fist
+    "pinching": (11, 25, 12, 35, 35),
     "relaxed": (0, 10, 5, 12, 15),
     "opposed": (12, 38, 20, 20, 15),
     "across": (20, 40, 28, 25, 20),
 }
-_GESTURES = (
+_COMMON_GESTURES = (
     "straight straight straight straight out",  # flat hand
     "spread spread spread spread up",  # five
-    "closed closed closed closed folded",  # fist
-    "straight closed closed closed folded",  # pointing
-    "spread spread closed closed folded",  # victory
+    "closed closed closed closed fist",
+    "closed closed closed closed beside",
+    "straight closed closed closed over",  # pointing
+    "spread spread closed closed over",  # victory
     "closed closed closed closed up",  # thumb up
-    "round straight straight straight opposed",  # ok
-    "straight straight straight closed folded",
+    "round straight straight straight pinching",  # ok
     "straight straight straight straight folded",  # four
-    "straight closed closed straight up",
-    "straight closed closed straight folded",  # horns
-    "closed closed closed straight up",  # shaka
-    "closed closed closed straight folded",
     "relaxed relaxed relaxed relaxed relaxed",
+    "round round round round opposed",  # holding a ball
+    "grip grip grip grip opposed",  # holding a bar
+    "loose1 loose2 loose3 loose4 relaxed",
+)
+_RARE_GESTURES = (
+    "straight straight straight closed folded",
+    "straight closed closed straight up",
+    "straight closed closed straight over",  # horns
+    "closed closed closed straight up",  # shaka
+    "closed closed closed straight fist",
     "round round round round relaxed",
     "claw claw claw claw up",
     "hooked hooked hooked hooked out",
+    "hooked hooked hooked hooked relaxed",
     "bent bent bent bent out",
     "bent bent bent bent opposed",
     "straight closed closed closed up",  # L
+    "straight closed closed closed beside",
     "straight round straight straight opposed",
     "straight straight round straight opposed",
     "straight straight straight round across",
-    "round round round round opposed",  # holding a ball
-    "round closed closed closed opposed",  # pinch
-    "loose1 loose2 loose3 loose4 relaxed",
-    "grip grip grip grip relaxed",  # holding a bar
+    "round closed closed closed pinching",  # pinch
+    "round round closed closed pinching",  # holding a pen
+    "grip grip grip grip relaxed",
     "back back back back up",
-    "hooked closed closed closed folded",
+    "hooked closed closed closed fist",
     "closed straight straight straight folded",
-    "straight straight closed closed folded",  # two, together
+    "straight straight closed closed over",  # two, together
     "straight straight straight straight opposed",
     "straight straight straight closed up",
-    "round round closed closed opposed",  # holding a pen
 )
 
+_COMMON_TIMES = 3  # common gestures count as often as this many rare ones
 _RECORDED_SHARE = 0.35
 _RANDOM_SHARE = 0.4  # of the rest: random fingers rather than gestures
 _VARIATION_DEG = 4 * (7, 4, 7, 6) + (5, 5, 4, 6, 7) + 6 * (0,)
@@ -103,9 +114,9 @@ def angle_limits(device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
 
 
 def gesture_angles(device: torch.device | str = "cpu") -> Tensor:
-    """(G, 27) radians: the hand-written gestures."""
+    """(G, 27) radians: the hand-written gestures, common ones several times."""
     rows = []
-    for gesture in _GESTURES:
+    for gesture in _COMMON_TIMES * _COMMON_GESTURES + _RARE_GESTURES:
         *fingers, thumb = gesture.split()
         angles = [angle for finger in fingers for angle in _FINGER_DEG[finger]]
         rows.append([*angles, *_THUMB_DEG[thumb], *(0,) * 6])

@@ -135,18 +135,21 @@ def simulate_structured_light(z: Tensor, focal_px: Tensor | float, sampler: Samp
     source = source.long().flatten(1)
     measured = z.flatten(1).gather(1, source).view_as(z)
     shadow = shadow | shadow.flatten(1).gather(1, source).view_as(shadow)
-    fat = sampler.chance(0.3, batch, 1, 1)
-    measured = torch.where(fat, -_window_max(-measured, 3), measured)
+    fat = sampler.uniform(batch, 1, 1)
+    measured = torch.where(fat < 0.6, -_window_max(-measured, 3), measured)
+    measured = torch.where(fat < 0.25, -_window_max(-measured, 3), measured)
     # Small dark gaps are closed by the camera's own filter, large shadows stay.
     shadow = _window_max(-_window_max(-shadow.float(), 3), 3) > 0.5
 
     found = torch.isfinite(measured)
     measured = torch.where(found, measured, FAR)
-    edge = _window_max(measured, 3) + _window_max(-measured, 3) > 0.02 + 0.015 * measured
+    limit = 0.02 + 0.015 * measured
+    edge = _window_max(measured, 3) + _window_max(-measured, 3) > limit
+    near_edge = _window_max(measured, 5) + _window_max(-measured, 5) > 2 * limit
     depth = 1000 * measured
     depth = depth + each(0.2, 1.5) * measured.square() * sampler.smooth_field(batch, height, width, 3)
     depth = depth + each(0.0, 4.0) * sampler.smooth_field(batch, height, width, 24) + each(-5.0, 5.0)
-    depth = torch.where(edge, depth, _window_mean(depth, 5))
+    depth = torch.where(near_edge, depth, _window_mean(depth, 5))
     step = sampler.uniform(batch, 1, 1).square() * 3.2e-6 + 1e-7  # of 1/z, per mm
     depth = 1 / (step * (1 / (step * depth.clamp(min=1))).round().clamp(min=1))
     missing = shadow | ~found | (depth > 6000)
