@@ -27,7 +27,9 @@ def write_plot(path: str | Path, figures: dict[str, Any]) -> None:
     try:
         picture.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write {path} ({error}): name a .png or .pdf in an existing folder") from None
+        raise UsageError(
+            f"cannot write {path} ({error}): name a .png or .pdf in an existing folder"
+        ) from None
 
 
 def _draw_joints(picture: Figure, figures: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ from pipeline.errors import HandPoseError, UsageError
 
 FloatArray = NDArray[np.float64]
 
-_FILE_NAME = re.compile(r"""^\s*["']?[^"']*?\.(?:png|bin|jpe?g|tiff?|bmp|pgm|exr|mat|txt)["']?(?=[\s,;:]|$)""", re.I)
+_FILE_NAME = re.compile(
+    r"""^\s*["']?[^"']*?\.(?:png|bin|jpe?g|tiff?|bmp|pgm|exr|mat|txt)["']?(?=[\s,;:]|$)""", re.I
+)
 _COMMENT = re.compile(r"(?:^|\s)[#%].*")
 _BRACKETS = re.compile(r"[\[\](){}\"']")
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
@@ -65,7 +67,7 @@ def read_joints(path: str | Path) -> JointTable:
     broken = ~np.isfinite(table.joints).all(axis=(1, 2))
     if broken.any():
         raise HandPoseError(
-            f"{path} has numbers that are not finite in {broken.sum()} of {broken.size} frames, first in frame "
+            f"{path} has numbers that are not finite in {broken.sum()} of {broken.size} frames, first in row "
             f"{int(broken.argmax()) + 1}: leave out those frames, there and in the truth"
         )
     return table
@@ -93,12 +95,15 @@ def pair_tables(predicted: JointTable, truth: JointTable) -> tuple[FloatArray, F
         return predicted.joints, truth.joints
     rows = {name: row for row, name in enumerate(predicted.names)}
     if len(rows) < frames:
-        return predicted.joints, truth.joints  # names repeat (one folder for each sequence): only order counts
+        return (
+            predicted.joints,
+            truth.joints,
+        )  # names repeat (one folder for each sequence): only order counts
     missing = [name for name in truth.names if name not in rows]
     if missing:
         raise HandPoseError(
-            f"{predicted.path} lacks {len(missing)} of the {true_frames} frames that {truth.path} names, first "
-            f"{missing[0]}: give predictions for every frame"
+            f"{predicted.path} lacks {len(missing)} of the {true_frames} frames that {truth.path} names, "
+            f"first {missing[0]}: give predictions for every frame"
         )
     return predicted.joints[[rows[name] for name in truth.names]], truth.joints
 
@@ -119,14 +124,14 @@ def _read_text(path: Path, text: str) -> JointTable:
     decimal_comma = _has_decimal_commas([numbers for _, _, numbers in split])
     rows: list[FloatArray] = []
     names: list[str] = []
-    for n, name, numbers in split:
-        name, values = _parse(path, n, name, numbers, decimal_comma)
+    for n, file_name, numbers in split:
+        name, values = _parse(path, n, file_name, numbers, decimal_comma)
         if not values.size and not rows:
             continue  # a heading
         if rows and len(values) != len(rows[0]):
             raise HandPoseError(
-                f"{path}, line {n} has {len(values)} numbers, the lines before have {len(rows[0])}: every row "
-                "needs the same joints"
+                f"{path}, line {n} has {len(values)} numbers, the lines before have {len(rows[0])}: every "
+                "row needs the same joints"
             )
         rows.append(values)
         names.append(name)
@@ -158,7 +163,9 @@ def _has_decimal_commas(lines: list[str]) -> bool:
     return any("," in token for token in tokens) and all(_DECIMAL_COMMA.fullmatch(token) for token in tokens)
 
 
-def _parse(path: Path, line_number: int, name: str, numbers: str, decimal_comma: bool) -> tuple[str, FloatArray]:
+def _parse(
+    path: Path, line_number: int, name: str, numbers: str, decimal_comma: bool
+) -> tuple[str, FloatArray]:
     text = _BRACKETS.sub(" ", numbers).replace(";", " ").replace(",", "." if decimal_comma else " ")
     tokens = _FORTRAN_EXPONENT.sub("e", text).split()
     if tokens and not name and _number(tokens[0]) is None:
@@ -169,7 +176,7 @@ def _parse(path: Path, line_number: int, name: str, numbers: str, decimal_comma:
     for token, value in zip(tokens, values, strict=False):
         if value is None:
             raise HandPoseError(
-                f"{path}, line {line_number} has '{token[:40]}' where a number should be: give one frame a line"
+                f"{path}, line {line_number} has '{token[:40]}' in place of a number: give one frame a line"
             )
     return re.split(r"[\\/]", name)[-1], np.array(values, dtype=np.float64)
 
@@ -195,8 +202,8 @@ def _read_mat(path: Path) -> FloatArray:
         raise
     except Exception as error:  # SciPy lets whatever a broken file causes escape
         raise HandPoseError(
-            f"{path} is not a MATLAB file that can be read ({type(error).__name__}): save it as version 7 or as "
-            "text"
+            f"{path} is not a MATLAB file that can be read ({type(error).__name__}): save it as version 7 or "
+            "as text"
         ) from None
     if array.ndim == 4:
         array = array[0]

@@ -1,0 +1,206 @@
+"""The command that measures: published predictions, rendered data, or real frames.
+
+python3 -m pipeline.training.evaluate --predictions FILE --truth FILE --dataset nyu [--json OUT] [--plot OUT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.training.benchmarks import BENCHMARKS, NYU_EVALUATED
+from pipeline.training.metrics import WORST_JOINT_THRESHOLDS_MM, summarize_joints
+from pipeline.training.published import JointTable, pair_tables, read_joints
+
+FloatArray = NDArray[np.float64]
+_NAME_WIDTH = 24  # of the first column of the table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _check(options)
+        figures = _measure(options)
+        print(format_figures(figures))
+        if options.json:
+            write_json(options.json, figures)
+        if options.plot:
+            from pipeline.training.evaluate_plot import write_plot  # noqa: PLC0415 - loads Matplotlib
+
+            write_plot(options.plot, figures)
+    except HandPoseError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def evaluate_predictions(
+    predictions: str | Path, truth: str | Path, dataset: str, coordinates: str | None = None
+) -> dict[str, Any]:
+    """Measures published joints against the truth.
+
+    Args:
+        predictions, truth: files that `read_joints` reads.
+        dataset: one of `BENCHMARKS`.
+        coordinates: "uvd" (px, px, mm) or "xyz" (mm) in both files; None for what is usual with the data set.
+
+    Returns:
+        The figures of `metrics.summarize_joints`, and `dataset`.
+
+    Raises:
+        HandPoseError: files that cannot be read, or do not belong together.
+    """
+    benchmark = BENCHMARKS[dataset]
+    tables = read_joints(predictions), read_joints(truth)
+    if dataset == "nyu":
+        tables = _common_nyu_joints(*tables)
+    predicted, true = pair_tables(*tables)
+    if (coordinates or benchmark.coordinates) == "uvd":
+        predicted, true = benchmark.camera.unproject(predicted), benchmark.camera.unproject(true)
+    figures = summarize_joints(predicted, true, benchmark.joints.get(true.shape[1]))
+    return {"dataset": dataset, **figures}
+
+
+def evaluate_boxes(predictions: str | Path, truth: str | Path) -> dict[str, Any]:
+    """Measures a detector's boxes against annotated ones: the figures of `metrics.summarize_boxes`.
+
+    Args:
+        predictions: JSON list of objects with `img_path`, `boxes` and `scores`.
+        truth: annotations that `annotation_files.read_annotations` reads.
+
+    Raises:
+        HandPoseError: files that cannot be read.
+    """
+    from pipeline.training.annotation_files import match_predictions, read_annotations  # noqa: PLC0415
+    from pipeline.training.metrics import summarize_boxes  # noqa: PLC0415
+
+    return summarize_boxes(match_predictions(Path(predictions), read_annotations(truth)))
+
+
+def format_figures(figures: dict[str, Any]) -> str:
+    """Figures as a table for reading; nested ones are indented, curves left out."""
+    return "\n".join(_rows(figures, indent=0))
+
+
+def write_json(path: str | Path, figures: dict[str, Any]) -> None:
+    """Writes figures; those that are not finite become null.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        Path(path).write_text(json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path} ({error.strerror}): name a file in an existing folder"
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m pipeline.training.evaluate", description=__doc__)
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--predictions", type=Path, help="joints (text or .mat) or boxes (JSON)")
+    what.add_argument(
+        "--truth", type=Path, help="joints (text or .mat), or annotated boxes (JSON, VOC, COCO)"
+    )
+    what.add_argument(
+        "--dataset", choices=[*BENCHMARKS, "boxes"], help="which data set the two files belong to"
+    )
+    what.add_argument(
+        "--coordinates", choices=["uvd", "xyz"], help="of the joints (default: usual for the data set)"
+    )
+    what.add_argument("--synthetic", action="store_true", help="both networks on rendered data")
+    what.add_argument("--real", type=Path, metavar="DIR", help="both networks on annotated real frames")
+    weights = parser.add_argument_group("networks")
+    weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
+    weights.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here")
+    parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the curves here")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    files = (options.predictions, options.truth, options.dataset)
+    ways = (any(files), options.synthetic, options.real is not None)
+    if sum(ways) != 1 or (ways[0] and not all(files)):
+        raise UsageError(
+            "nothing to measure: give --predictions FILE --truth FILE --dataset NAME, or --synthetic, or "
+            "--real DIR"
+        )
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    if options.synthetic:
+        return _measure_synthetic(options.centernet, options.a2j)
+    if options.real:
+        from pipeline.training.evaluate_real import evaluate_real  # noqa: PLC0415 - loads networks
+
+        return evaluate_real(options.real, options.centernet, options.a2j)
+    if options.dataset == "boxes":
+        return evaluate_boxes(options.predictions, options.truth)
+    return evaluate_predictions(options.predictions, options.truth, options.dataset, options.coordinates)
+
+
+def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
+    from pipeline.networks.checkpoints import load_a2j, load_centernet  # noqa: PLC0415 - loads PyTorch
+    from pipeline.training.evaluate_synthetic import evaluate_hands, evaluate_scenes  # noqa: PLC0415
+
+    return {"hands": evaluate_hands(load_a2j(a2j)), "scenes": evaluate_scenes(load_centernet(centernet))}
+
+
+def _common_nyu_joints(predicted: JointTable, truth: JointTable) -> tuple[JointTable, JointTable]:
+    """The evaluated 14 where one of the two has all 36."""
+    counts = {table.joints.shape[1] for table in (predicted, truth)}
+    if counts != {14, 36}:
+        return predicted, truth
+    first, second = (
+        JointTable(table.path, table.joints[:, NYU_EVALUATED], table.names)
+        if table.joints.shape[1] == 36
+        else table
+        for table in (predicted, truth)
+    )
+    return first, second
+
+
+def _rows(figures: dict[str, Any], indent: int) -> list[str]:
+    rows = []
+    width = _NAME_WIDTH - indent
+    for name, value in figures.items():
+        label = " " * indent + str(name).replace("_mm", " (mm)").replace("_", " ").ljust(width)
+        if name == "frames_within":
+            rows.append(label.rstrip() + " (mm): share of frames with the worst joint under it")
+            rows.append("    " + "".join(f"{t:>7}" for t in WORST_JOINT_THRESHOLDS_MM))
+            rows.append("    " + "".join(f"{share:>7.1%}" for share in value.values()))
+        elif isinstance(value, dict):
+            if not any(isinstance(item, (list, tuple)) for item in value.values()):
+                rows += [label.rstrip(), *_rows(value, indent + 4)]
+        elif isinstance(value, float):
+            rows.append(label + (f"{value:10.3f}" if math.isfinite(value) else f"{'-':>10}"))
+        else:
+            rows.append(label + f"{value!s:>10}")
+    return rows
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
