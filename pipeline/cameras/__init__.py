@@ -33,7 +33,7 @@ def open_camera(source: str | Path, **options: Any) -> Camera:
         from pipeline.cameras.demo import DemoCamera  # noqa: PLC0415 - the renderer is heavy
 
         return DemoCamera(**options)
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.is_dir():
         return FolderCamera(path, **options)
     if path.exists():

@@ -72,6 +72,8 @@ class RecordingCamera(Camera):
 
     def _check_file(self) -> int | None:
         """Size that the file should have, or None if it does not say."""
+        if not self.path.is_file():
+            raise self._unusable("is not a file")
         try:
             return declared_size(self.path)
         except OSError as error:

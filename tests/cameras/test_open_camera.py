@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -34,4 +35,10 @@ def test_folder_named_like_a_recording_says_what_a_folder_needs(tmp_path: Path) 
 def test_other_files_named_like_a_recording_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "clip.mkv").write_bytes(content)
     with pytest.raises(SourceError, match="give an Azure Kinect recording"):
+        open_camera(tmp_path / "clip.mkv")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.mkv")
+    with pytest.raises(SourceError, match="is not a file"):
         open_camera(tmp_path / "clip.mkv")
