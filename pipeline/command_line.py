@@ -1,0 +1,126 @@
+"""The program's options, read and checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.errors import UsageError
+
+ENGINES = ("auto", "torch", "tensorrt", "openvino", "onnx")
+STDOUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; see `azure_kinect.py --help`."""
+
+    source: str = "azure"
+    engine: str = "auto"
+    window: bool = True
+    output: Path | None = None
+    video: Path | None = None
+    frames: int | None = None
+    max_hands: int | None = None
+    track: bool = True
+    centernet: Path | None = None
+    a2j: Path | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see azure_kinect.py --help")
+
+
+def parse_options(arguments: list[str] | None = None) -> Options:
+    """Reads the command line (sys.argv without arguments); --help ends the program with exit code 0.
+
+    Raises:
+        UsageError: an unknown option, a value that does not fit, or options against each other.
+    """
+    given = _parser().parse_args(arguments)
+    if given.video and given.video.suffix.lower() != ".mp4":
+        raise UsageError(f"--video writes MP4: give a name that ends in .mp4, not {given.video}")
+    if given.video and given.output and given.video.absolute() == given.output.absolute():
+        raise UsageError(f"--output and --video both name {given.video}: give two names")
+    return Options(
+        source=given.source,
+        engine=_engine(given.trt, given.engine),
+        window=not given.no_window,
+        output=given.output,
+        video=given.video,
+        frames=given.frames,
+        max_hands=given.max_hands,
+        track=not given.no_track,
+        centernet=given.centernet,
+        a2j=given.a2j,
+    )
+
+
+def _engine(trt: str | None, engine: str) -> str:
+    """--trt is another way to say which engine: True is TensorRT, False is any other."""
+    if trt == "True":
+        if engine not in ("auto", "tensorrt"):
+            raise UsageError(f"--trt True and --engine {engine} do not go together: leave one of them out")
+        return "tensorrt"
+    if trt == "False" and engine == "tensorrt":
+        raise UsageError("--trt False and --engine tensorrt do not go together: leave one of them out")
+    return engine
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("a file name is missing")
+    return Path(text).expanduser()
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="azure_kinect.py",
+        description="Finds hands and their joints in 3D in the depth and infrared images of an Azure Kinect.",
+        epilog="Exit codes: 0 done, 1 the run failed, 2 wrong use or nothing to read from, 130 after Ctrl-C.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--trt",
+        nargs="?",
+        const="True",
+        choices=("True", "False"),
+        metavar="True|False",
+        help="run the networks with TensorRT (alone: True); the same as --engine tensorrt",
+    )
+    parser.add_argument(
+        "--source",
+        default="azure",
+        metavar="azure|demo|FILE.mkv|FOLDER",
+        help="live camera (default), rendered hands, a recording, or a folder of frames",
+    )
+    parser.add_argument(
+        "--engine", default="auto", choices=ENGINES, help="what runs the networks (default: auto)"
+    )
+    parser.add_argument("--no-window", action="store_true", help="show nothing")
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="FILE.jsonl",
+        help="write the hands of each frame as JSON Lines; - is standard output",
+    )
+    parser.add_argument("--video", type=_path, metavar="FILE.mp4", help="write what the window shows")
+    parser.add_argument("--frames", type=_count, metavar="N", help="stop after N frames")
+    parser.add_argument("--max-hands", type=_count, metavar="N", help="at most N hands in a frame")
+    parser.add_argument("--no-track", action="store_true", help="each frame for itself: no ids, no smoothing")
+    parser.add_argument("--centernet", type=_path, metavar="FILE", help="weights of the hand detector")
+    parser.add_argument("--a2j", type=_path, metavar="FILE", help="weights of the joint network")
+    return parser

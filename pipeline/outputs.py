@@ -1,0 +1,203 @@
+"""Results as files: JSON Lines and video."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.command_line import STDOUT
+from pipeline.drawing import ViewOptions
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.frame import DepthCamera
+from pipeline.hand import Hand, Skeleton
+from pipeline.result import Result
+from pipeline.view import View
+
+SCHEMA = 1
+
+
+def check_writable(path: Path, source: str) -> None:
+    """Finds out early, and without touching anything, whether a file can be written.
+
+    Raises:
+        UsageError: its folder is missing or not writable, it is a folder, or it is the source itself.
+    """
+    if path == STDOUT:
+        return
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder, name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}, make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: permission denied, choose a place that you may write to")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise UsageError(f"cannot write {path}: it is the source, choose another name")
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns failures to write into one sentence."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise HandPoseError(f"stopped: nothing reads {path} any more") from None
+    except OSError as error:
+        advice = "free some space" if error.errno == errno.ENOSPC else "check the place or choose another"
+        reason = (error.strerror or str(error)).lower()
+        raise HandPoseError(f"cannot write {path}: {reason}, {advice}") from error
+
+
+class JsonLines:
+    """One line for the run, then one line for each frame, complete on disk as soon as it is written.
+
+    Args:
+        path: file to write (an existing one is replaced), or `STDOUT`.
+        skeleton, camera, engine: for the first line.
+
+    Raises:
+        HandPoseError: the file cannot be written; `write` and `close` raise it too.
+    """
+
+    def __init__(self, path: Path, skeleton: Skeleton, camera: DepthCamera, engine: str) -> None:
+        self.path = path
+        self.closed = False
+        with write_errors(path):
+            # A copy of stdout's descriptor: closing it leaves nothing for the interpreter to flush at exit.
+            target = os.dup(sys.stdout.fileno()) if path == STDOUT else path
+            self._file = open(target, "w", encoding="utf-8")  # noqa: SIM115
+        self._write_line(
+            {
+                "schema": SCHEMA,
+                "joint_names": skeleton.joint_names,
+                "bones": skeleton.bones,
+                "camera": _camera_record(camera),
+                "engine": engine,
+            }
+        )
+
+    def write(self, result: Result) -> None:
+        """Adds a frame. A hand with a number that is not finite is left out."""
+        times = result.times
+        self._write_line(
+            {
+                "frame": result.frame.index,
+                "timestamp_us": int(result.frame.timestamp_us),
+                "hands": [_hand_record(hand) for hand in result.hands if _is_finite(hand)],
+                "ms": {
+                    "detect": round(float(times.detect_ms), 3),
+                    "pose": round(float(times.pose_ms), 3),
+                    "total": round(float(times.total_ms), 3),
+                },
+            }
+        )
+
+    def close(self) -> None:
+        with write_errors(self.path):
+            self._file.close()
+
+    def _write_line(self, record: dict[str, Any]) -> None:
+        with write_errors(self.path):
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._file.flush()
+
+
+def _camera_record(camera: DepthCamera) -> dict[str, Any]:
+    return {
+        "width": camera.width,
+        "height": camera.height,
+        "fx": float(camera.fx),
+        "fy": float(camera.fy),
+        "cx": float(camera.cx),
+        "cy": float(camera.cy),
+        "distortion": None if camera.distortion is None else [float(k) for k in camera.distortion],
+    }
+
+
+def _hand_record(hand: Hand) -> dict[str, Any]:
+    return {
+        "id": None if hand.id is None else int(hand.id),
+        "handedness": hand.handedness,
+        "score": round(float(hand.score), 4),
+        "box": _rounded(hand.box, 2),
+        "joints_uvd": _rounded(hand.joints_uvd, 3),
+        "joints_xyz": _rounded(hand.joints_xyz, 3),
+        "confidence": _rounded(hand.confidence, 4),
+    }
+
+
+def _rounded(values: NDArray[np.floating], digits: int) -> list[Any]:
+    return np.round(np.asarray(values, np.float64), digits).tolist()
+
+
+def _is_finite(hand: Hand) -> bool:
+    arrays = (hand.score, hand.box, hand.joints_uvd, hand.joints_xyz, hand.confidence)
+    return all(np.isfinite(array).all() for array in arrays)
+
+
+class VideoFile:
+    """An MP4 written in fragments of a second, so that what a killed run leaves plays up to there.
+
+    The file is made when the first picture comes.
+
+    Args:
+        path: file to write; an existing one is replaced.
+        view: makes the pictures; its `advance` is the caller's to call.
+
+    Raises:
+        HandPoseError: by `write` and `close`, if the file cannot be written.
+    """
+
+    _TIME_BASE = Fraction(1, 90000)
+
+    def __init__(self, path: Path, view: View) -> None:
+        self.path = path
+        self.closed = False
+        self._view = view
+        self._container: Any = None
+        self._stream: Any = None
+        self._ticks = 0
+
+    def write(self, result: Result) -> None:
+        """Adds the picture of a result, shown for as long as the camera took to the next."""
+        picture = self._view.picture(result, ViewOptions())
+        with write_errors(self.path):
+            if self._container is None:
+                self._open(picture.shape[1], picture.shape[0])
+            else:
+                self._ticks += max(1, round(self._view.seconds / self._TIME_BASE))
+            image = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            image.pts, image.time_base = self._ticks, self._TIME_BASE
+            self._container.mux(self._stream.encode(image))
+
+    def close(self) -> None:
+        if self._container is None:
+            return
+        with write_errors(self.path):
+            try:
+                self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+
+    def _open(self, width: int, height: int) -> None:
+        fragments = {
+            "movflags": "frag_keyframe+empty_moov+default_base_moof",
+            "frag_duration": "1000000",  # microseconds
+            "flush_packets": "1",
+        }
+        h264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "21", "g": "30"}
+        codec, options = ("libx264", h264) if "libx264" in av.codecs_available else ("mpeg4", {"q": "4"})
+        self._container = av.open(str(self.path), "w", format="mp4", options=fragments)
+        self._stream = self._container.add_stream(codec, rate=30, options=options)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.time_base = self._TIME_BASE

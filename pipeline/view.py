@@ -1,0 +1,106 @@
+"""One picture of a result: the overlay, the 3D panel beside it, a line of figures below."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.drawing import Image, ViewOptions, draw_help, overlay, status_bar
+from pipeline.frame import Frame
+from pipeline.hand import Hand, Skeleton
+from pipeline.panel import Viewpoint, draw_panel, follow
+from pipeline.result import Result
+
+_PANEL_SHARE = 0.72  # width of the panel, of the image's height
+_FRAME_S = 1 / 30  # between frames whose timestamps do not tell
+
+
+class FrameRate:
+    """Frames a second over the last second or so."""
+
+    def __init__(self, frames: int = 30) -> None:
+        self._moments: deque[float] = deque(maxlen=frames + 1)
+
+    def tick(self) -> None:
+        self._moments.append(time.perf_counter())
+
+    def __str__(self) -> str:
+        if len(self._moments) < 2:
+            return "-- fps"
+        seconds = self._moments[-1] - self._moments[0]
+        return f"{(len(self._moments) - 1) / max(seconds, 1e-6):.1f} fps"
+
+
+def seconds_between(last_us: int | None, timestamp_us: int) -> float:
+    """Seconds by the camera's clock; 1/30 at the first frame, and where timestamps stand still or jump."""
+    seconds = 0.0 if last_us is None else (timestamp_us - last_us) / 1e6
+    return seconds if 0 < seconds <= 1 else _FRAME_S
+
+
+def compose(
+    frame: Frame,
+    hands: Sequence[Hand],
+    skeleton: Skeleton,
+    options: ViewOptions,
+    viewpoint: Viewpoint,
+    status: str,
+) -> Image:
+    """The whole picture.
+
+    Returns:
+        (h, w, 3): its size depends on the camera and on `options.panel` only; both sides are even.
+    """
+    image = overlay(frame, hands, skeleton, options.depth)
+    if options.help:
+        draw_help(image)
+    if options.panel:
+        height = image.shape[0]
+        panel = draw_panel(hands, skeleton, viewpoint, round(_PANEL_SHARE * height), height)
+        image = np.concatenate([image, panel], axis=1)
+    image = np.concatenate([image, status_bar(image.shape[1], status)])
+    odd_rows, odd_columns = image.shape[0] % 2, image.shape[1] % 2
+    if odd_rows or odd_columns:  # video encoders want even sizes
+        image = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+    return image
+
+
+class View:
+    """Makes pictures of successive results: remembers where the 3D panel looks from, and the frame rate.
+
+    Attributes:
+        seconds: between the last two frames, by the camera's clock.
+    """
+
+    def __init__(self, skeleton: Skeleton, engine: str) -> None:
+        self.seconds = _FRAME_S
+        self._skeleton = skeleton
+        self._engine = engine
+        self._rate = FrameRate()
+        self._last_us: int | None = None
+        self._viewpoint: Viewpoint | None = None
+
+    def advance(self, result: Result) -> None:
+        """To be called once for each result, before its pictures are made."""
+        timestamp_us = result.frame.timestamp_us
+        self.seconds = seconds_between(self._last_us, timestamp_us)
+        self._last_us = timestamp_us
+        self._rate.tick()
+        self._viewpoint = follow(self._viewpoint, result.hands, self.seconds)
+
+    def picture(self, result: Result, options: ViewOptions) -> Image:
+        times = result.times
+        status = (
+            f"{self._rate}   detect {times.detect_ms:.1f}  pose {times.pose_ms:.1f}  "
+            f"total {times.total_ms:.1f} ms   {self._engine}   {'depth' if options.depth else 'infrared'}"
+        )
+        return compose(
+            result.frame,
+            result.hands,
+            self._skeleton,
+            options,
+            self._viewpoint or Viewpoint(),
+            status,
+        )
