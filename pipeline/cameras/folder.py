@@ -59,6 +59,11 @@ class FolderCamera(Camera):
         self._index = len(self._depth_paths)
         self._next = None
 
+    @property
+    def names(self) -> list[str]:
+        """File names of the images, in the order of the frames."""
+        return [path.name for path in self._depth_paths]
+
     def _numbered_images(self) -> list[Path]:
         folder = self.path / "depth_image"
         try:

@@ -84,7 +84,7 @@ def read_voc(path: Path) -> Annotation:
     Raises:
         HandPoseError: not such a file.
     """
-    from defusedxml import ElementTree, common  # noqa: PLC0415 - only reading annotations needs it
+    from defusedxml import ElementTree, common
 
     try:
         root = ElementTree.parse(path, forbid_dtd=True).getroot()
@@ -262,7 +262,7 @@ def _annotation(
         raise ValueError(f"a box of {name[:80]} is not finite")
     clipped = np.clip(boxes, 0, [width, height, width, height])
     keep = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1))
-    names = tuple(str(labels[k]).lower().strip() for k in keep)
+    names = tuple(str(labels[int(k)]).lower().strip() for k in keep)
     return Annotation(name, width, height, clipped[keep], names, np.array(difficult, dtype=bool)[keep])
 
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             write_json(options.json, figures)
         if options.plot:
-            from pipeline.training.evaluate_plot import write_plot  # noqa: PLC0415 - loads Matplotlib
+            from pipeline.training.evaluate_plot import write_plot
 
             write_plot(options.plot, figures)
     except HandPoseError as error:
@@ -84,8 +84,8 @@ def evaluate_boxes(predictions: str | Path, truth: str | Path) -> dict[str, Any]
     Raises:
         HandPoseError: files that cannot be read.
     """
-    from pipeline.training.annotation_files import match_predictions, read_annotations  # noqa: PLC0415
-    from pipeline.training.metrics import summarize_boxes  # noqa: PLC0415
+    from pipeline.training.annotation_files import match_predictions, read_annotations
+    from pipeline.training.metrics import summarize_boxes
 
     return summarize_boxes(match_predictions(Path(predictions), read_annotations(truth)))
 
@@ -146,7 +146,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.synthetic:
         return _measure_synthetic(options.centernet, options.a2j)
     if options.real:
-        from pipeline.training.evaluate_real import evaluate_real  # noqa: PLC0415 - loads networks
+        from pipeline.training.evaluate_real import evaluate_real
 
         return evaluate_real(options.real, options.centernet, options.a2j)
     if options.dataset == "boxes":
@@ -155,8 +155,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
-    from pipeline.networks.checkpoints import load_a2j, load_centernet  # noqa: PLC0415 - loads PyTorch
-    from pipeline.training.evaluate_synthetic import evaluate_hands, evaluate_scenes  # noqa: PLC0415
+    from pipeline.networks.checkpoints import load_a2j, load_centernet
+    from pipeline.training.evaluate_synthetic import evaluate_hands, evaluate_scenes
 
     return {"hands": evaluate_hands(load_a2j(a2j)), "scenes": evaluate_scenes(load_centernet(centernet))}
 

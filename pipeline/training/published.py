@@ -190,7 +190,7 @@ def _number(token: str) -> float | None:
 
 # --- MATLAB --------------------------------------------------------------------------------------------
 def _read_mat(path: Path) -> FloatArray:
-    from scipy import io  # noqa: PLC0415 - heavy, and most results are text
+    from scipy import io
 
     try:
         arrays = {name: shape for name, shape, kind in io.whosmat(path) if kind in ("double", "single")}
