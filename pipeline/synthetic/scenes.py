@@ -1,0 +1,117 @@
+"""Training scenes for the detector: people in rooms, seen by an Azure Kinect or another depth camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pipeline.synthetic.people import PeopleModel
+from pipeline.synthetic.poses import PoseBank
+from pipeline.synthetic.sampling import Sampler
+from pipeline.synthetic.scene_view import SceneRenderer, View, measure
+from pipeline.synthetic.staging import sample_scene
+from pipeline.synthetic.things import ThingModel
+
+SIZE = 320  # px, both sides: CenterNet's input
+_POSES, _POSE_SEED = 4096, 20
+_OTHER_CAMERA_SHARE = 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class SceneBatch:
+    """Labelled images. A hand has the same place in all lists.
+
+    Args:
+        depth: (N, 320, 320) float32 mm, 0 where nothing was measured.
+        ir: (N, 320, 320) float32, 0 to 65535; all zero where a camera has none.
+        boxes: N times (K, 4) float32 px, x0 y0 x1 y1 from edge to edge (pixel 0 spans 0..1), of every hand of
+            which a pixel shows: around what shows of it, from the wrist's crease to the finger tips.
+        classes: N times (K,) int64, 0 left, 1 right hand of the person.
+        visible: N times (K,) float32, the share of the hand's outline that shows; the rest is hidden or
+            outside the image. Hands of which little shows are to be ignored, not counted as background.
+        joints: N times (K, 21, 3) float32: column px, row px, mm.
+    """
+
+    depth: Tensor
+    ir: Tensor
+    boxes: list[Tensor]
+    classes: list[Tensor]
+    visible: list[Tensor]
+    joints: list[Tensor]
+
+
+@cache
+def scene_renderer(device: torch.device) -> SceneRenderer:
+    """The models, made once for each device."""
+    return SceneRenderer(PeopleModel(device), ThingModel(device))
+
+
+@cache
+def pose_bank(device: torch.device) -> PoseBank:
+    """Poses of hands, made once for each device."""
+    return PoseBank(scene_renderer(device).people.hand, _POSE_SEED, _POSES)
+
+
+class SceneGenerator:
+    """Endless random scenes.
+
+    Args:
+        device: where they are made.
+        seed: same seed, device and calls, same scenes.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", seed: int = 0) -> None:
+        self.device = torch.device(device)
+        self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device)
+        self._sampler = Sampler(self.device, seed)
+
+    def batch(self, count: int) -> SceneBatch:
+        """`count` scenes as 320 x 320 images."""
+        view = self._sample_view(count)
+        scene, posed = sample_scene(count, self._renderer.people, self._bank, self._sampler)
+        surface, hand = self._renderer.surface(scene, posed, view, textured=self._sampler)
+        measurable = view.seen() & (surface.z < view.reach[:, None, None])
+        labels = self._renderer.labels(scene, posed, torch.where(measurable, hand, -1), view)
+        depth, ir = measure(surface, view, self._sampler)
+        of_image = [(labels.image == k).nonzero().squeeze(1) for k in range(count)]
+        return SceneBatch(
+            depth=depth,
+            ir=ir,
+            boxes=[labels.box[hands] for hands in of_image],
+            classes=[labels.side[hands] for hands in of_image],
+            visible=[labels.visible[hands] for hands in of_image],
+            joints=[labels.joints[hands] for hands in of_image],
+        )
+
+    def _sample_view(self, count: int) -> View:
+        """The Azure Kinect's 640 x 576 image, or another camera's 640 x 480, squeezed to the square."""
+        sampler = self._sampler
+        other = sampler.chance(_OTHER_CAMERA_SHARE, count)
+        structured = other & sampler.chance(0.8, count)
+        native = torch.where(other, 480.0, 576.0)  # rows
+        focal = torch.where(
+            other,
+            sampler.uniform(count, low=440.0, high=620.0),
+            sampler.uniform(count, low=495.0, high=515.0),
+        )
+        offset = 12 * sampler.normal(count, 2)
+        return View(
+            width=SIZE,
+            height=SIZE,
+            fx=focal * SIZE / 640,
+            fy=focal * SIZE / native,
+            cx=(320 + offset[:, 0]) * SIZE / 640,
+            cy=(native / 2 + offset[:, 1]) * SIZE / native,
+            hexagon=~other,
+            structured=structured,
+            infrared=~structured & sampler.chance(0.85, count),
+            reach=torch.where(
+                other,
+                sampler.log_uniform(count, low=1.1, high=6.0),
+                sampler.uniform(count, low=3.0, high=6.0),
+            ),
+            gain=sampler.log_uniform(count, low=500.0, high=3500.0),
+        )
