@@ -30,7 +30,7 @@ def open_camera(source: str | Path, **options: Any) -> Camera:
     if source == "azure":
         return AzureCamera(**options)
     if source == "demo":
-        from pipeline.cameras.demo import DemoCamera  # noqa: PLC0415 - the renderer is heavy
+        from pipeline.cameras.demo import DemoCamera
 
         return DemoCamera(**options)
     path = Path(source)

@@ -164,7 +164,7 @@ def _import_pyk4a() -> ModuleType:
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
-            import pyk4a  # noqa: PLC0415
+            import pyk4a
     except ModuleNotFoundError as error:
         if error.name != "pyk4a":
             raise _sdk_missing() from None

@@ -86,10 +86,10 @@ def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCalibration:
         return _convert(depth, mode)
     except StopIteration:
         raise ValueError("it describes no depth camera") from None
-    except (KeyError, IndexError, TypeError) as error:
+    except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
-    except (RecursionError, OverflowError):
-        raise ValueError("it is not a calibration") from None
+    except (TypeError, OverflowError, RecursionError):
+        raise ValueError("it is not an Azure Kinect's calibration") from None
 
 
 def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCalibration:

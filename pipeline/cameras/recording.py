@@ -10,9 +10,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from pipeline.cameras.base import Camera
-from pipeline.cameras.calibration import DEPTH_MODES, DepthCalibration, DepthMode, parse_calibration
+from pipeline.cameras.calibration import DEPTH_MODES, DepthCalibration, parse_calibration
 from pipeline.cameras.matroska import declared_size, index_position
 from pipeline.cameras.pairing import TimedImage, pair_by_time
 from pipeline.errors import HandPoseError, SourceError
@@ -45,7 +46,7 @@ class RecordingCamera(Camera):
             self._container = av.open(
                 f"file:{self.path.resolve()}", format="matroska", metadata_errors="replace"
             )
-            self._depth_stream, self._ir_stream = self._find_tracks(self._container)
+            self._find_tracks(self._container)
             self.calibration = self._read_calibration(self._container)
             self.camera = self.calibration.camera
             frames = self._read(self._container)
@@ -81,8 +82,8 @@ class RecordingCamera(Camera):
         except ValueError as error:
             raise self._unusable(f"is {error}") from None
 
-    def _find_tracks(self, container: InputContainer) -> tuple[int, int | None]:
-        """Indices of the depth and infrared streams; the second is None if there is no infrared."""
+    def _find_tracks(self, container: InputContainer) -> None:
+        """Set the depth mode, the index of the depth stream, and numpy's type of each stream's pixels."""
         tracks = {stream.metadata.get("title"): stream for stream in container.streams.video}
         depth, ir = tracks.get("DEPTH"), tracks.get("IR")
         if depth is None:
@@ -90,25 +91,26 @@ class RecordingCamera(Camera):
         name = depth.metadata.get("K4A_DEPTH_MODE", container.metadata.get("K4A_DEPTH_MODE", "none"))
         if name not in DEPTH_MODES:
             raise self._unusable(f"has the unknown depth mode '{name}'")
-        self._mode: DepthMode = DEPTH_MODES[name]
-        self._pixel_types: dict[int, str] = {}
-        for stream in (depth, ir):
-            if stream is None:
-                continue
-            title, codec = stream.metadata["title"], stream.codec_context
-            if codec is None:
-                raise self._unusable(f"stores its {title} track in an unknown way")
-            if (codec.width, codec.height) != (self._mode.width, self._mode.height):
-                raise self._unusable(
-                    f"has a {title} track of {codec.width}x{codec.height} px, but its depth mode {name} "
-                    f"means {self._mode.width}x{self._mode.height}"
-                )
-            if codec.name != "rawvideo" or codec.pix_fmt not in _PIXEL_TYPES:
-                raise self._unusable(
-                    f"stores its {title} track as {codec.name} {codec.pix_fmt}, not as 16-bit images"
-                )
-            self._pixel_types[stream.index] = _PIXEL_TYPES[codec.pix_fmt]
-        return depth.index, None if ir is None else ir.index
+        self._mode = DEPTH_MODES[name]
+        self._depth_stream = depth.index
+        self._pixel_types = {
+            stream.index: self._pixel_type(stream, name) for stream in (depth, ir) if stream is not None
+        }
+
+    def _pixel_type(self, stream: VideoStream, mode_name: str) -> str:
+        title, codec = stream.metadata["title"], stream.codec_context
+        if codec is None:
+            raise self._unusable(f"stores its {title} track in an unknown way")
+        if (codec.width, codec.height) != (self._mode.width, self._mode.height):
+            raise self._unusable(
+                f"has a {title} track of {codec.width}x{codec.height} px, but its depth mode {mode_name} "
+                f"means {self._mode.width}x{self._mode.height}"
+            )
+        if codec.name != "rawvideo" or codec.pix_fmt not in _PIXEL_TYPES:
+            raise self._unusable(
+                f"stores its {title} track as {codec.name} {codec.pix_fmt}, not as 16-bit images"
+            )
+        return _PIXEL_TYPES[codec.pix_fmt]
 
     def _read_calibration(self, container: InputContainer) -> DepthCalibration:
         for stream in container.streams.attachments:
@@ -183,5 +185,7 @@ class RecordingCamera(Camera):
 
 def _start_offset_us(container: InputContainer) -> int:
     """Device time of the recording's time zero."""
-    offset_ns = container.metadata.get("K4A_START_OFFSET_NS", "0")
-    return int(offset_ns) // 1000 if offset_ns.isdecimal() else 0
+    try:
+        return int(container.metadata.get("K4A_START_OFFSET_NS", "0")) // 1000
+    except ValueError:
+        return 0
