@@ -51,11 +51,8 @@ def scene_renderer(device: torch.device, seed: int) -> RenderScenes:
     """Renders scenes with people."""
     from pipeline.synthetic.scenes import SceneGenerator  # noqa: PLC0415
 
-    generator = SceneGenerator(device, seed)
-
     def render(number: int, count: int) -> SceneBatch:
-        generator.index = number
-        return generator.batch(count)
+        return SceneGenerator(device, derived_seed(seed, number)).batch(count)
 
     return render
 
