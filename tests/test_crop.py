@@ -1,0 +1,276 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.crop import HandCrop, find_hand, network_values
+from pipeline.frame import DepthCamera
+from pipeline.networks.contracts import HandInput
+from pipeline.synthetic.crops import FOCAL_PX, CropGenerator
+from pipeline.synthetic.hand_model import HandModel
+from pipeline.synthetic.hand_views import place_hands, random_hands
+from pipeline.synthetic.poses import PoseBank
+from pipeline.synthetic.raster import rasterize
+from pipeline.synthetic.sampling import Sampler
+from tests.strategies import cameras
+
+OURS = HandInput(
+    size=128,
+    crop_mm=260.0,
+    depth_range_mm=150.0,
+    outside="far",
+    std=150.0,
+    depth_unit_mm=260 / 128,
+    handedness="right",
+)
+NYU = HandInput(
+    size=176, window_px=220.0, window_fx=588.0, depth_range_mm=180.0, mean=-0.66877532, std=28.32958208
+)
+KINECT = DepthCamera(640, 576, 504.6, 504.7, 332.8, 348.8)
+contracts = st.sampled_from([OURS, NYU, replace(OURS, size=176, crop_mm=180.0)])
+
+
+def literal_crop(crop: HandCrop, depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Pixel by pixel, through the map of joints."""
+    size = crop.contract.size
+    out = np.zeros((size, size), np.uint16)
+    for row in range(size):
+        for column in range(size):
+            u, v, _ = crop.to_image(np.array([[column, row, 0.0]]))[0]
+            x, y = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
+            if 0 <= y < depth.shape[0] and 0 <= x < depth.shape[1]:
+                out[row, column] = depth[y, x]
+    return out
+
+
+@given(
+    camera=cameras,
+    contract=contracts,
+    mirrored=st.booleans(),
+    place=st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2)),
+    depth=st.floats(150, 4000),
+    joints=st.lists(st.tuples(*[st.floats(-40, 200)] * 3), min_size=1, max_size=5),
+)
+@settings(max_examples=80, deadline=None)
+def test_to_the_image_and_back_is_the_identity(
+    camera: DepthCamera,
+    contract: HandInput,
+    mirrored: bool,
+    place: tuple[float, float],
+    depth: float,
+    joints: list[tuple[float, float, float]],
+) -> None:
+    centre = np.array([place[0] * camera.width, place[1] * camera.height, depth])
+    crop = HandCrop.around(centre, camera, contract, mirrored)
+    np.testing.assert_allclose(crop.from_image(crop.to_image(np.array(joints))), joints, atol=1e-6)
+    uvd = centre + np.array([[0, 0, 0], [30, -20, 60.0]])
+    np.testing.assert_allclose(crop.to_image(crop.from_image(uvd)), uvd, atol=1e-6)
+
+
+@given(
+    camera=cameras,
+    mirrored=st.booleans(),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    depth=st.floats(200, 3000),
+)
+@settings(max_examples=60, deadline=None)
+def test_millimetres_come_back_through_crop_and_lens(
+    camera: DepthCamera, mirrored: bool, place: tuple[float, float], depth: float
+) -> None:
+    u, v = place[0] * (camera.width - 1), place[1] * (camera.height - 1)
+    xyz = camera.unproject(np.array([[u, v, depth], [u * 0.9, v * 0.9, depth + 30]]))
+    crop = HandCrop.around(np.array([u, v, depth]), camera, OURS, mirrored)
+    seen = crop.from_image(camera.project(xyz)).astype(np.float32)
+    uvd = crop.to_image(seen)
+    assert np.abs(uvd - camera.project(xyz)).max() < 0.05
+    assert np.abs(camera.unproject(uvd) - xyz).max() < 0.1
+
+
+@given(camera=cameras, depth=st.floats(200, 3000), mirrored=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_crop_is_a_square_of_its_millimetres(camera: DepthCamera, depth: float, mirrored: bool) -> None:
+    camera = replace(camera, distortion=None)
+    crop = HandCrop.around(np.array([100.0, 80.0, depth]), camera, OURS, mirrored)
+    edges = np.array([[-0.5, -0.5, 0], [127.5, 127.5, 0]])
+    side = np.ptp(camera.unproject(crop.to_image(edges)), axis=0)
+    np.testing.assert_allclose(side, [260, 260, 0], atol=1e-6)
+    assert crop.scale_mm == pytest.approx(260 / 128)
+    np.testing.assert_allclose(crop.to_image(np.array([[63.5, 63.5, 0]])), [[100, 80, depth]])
+
+
+def test_fixed_window_has_its_share_of_the_field_of_view() -> None:
+    crop = HandCrop.around(np.array([300.0, 200.0, 700.0]), replace(KINECT, fx=588.0, fy=294.0), NYU)
+    assert crop.step_x * 176 == pytest.approx(220)
+    assert crop.step_y * 176 == pytest.approx(110)
+    assert crop.scale_mm == pytest.approx(220 / 588 * 700 / 176)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("centre", [(320, 300, 600), (3, 570, 900), (700, -30, 500), (200, 200, 3000)])
+def test_pixels_are_the_nearest_ones(centre: tuple[float, float, float], mirrored: bool) -> None:
+    depth = np.random.default_rng(0).integers(0, 2**16, (576, 640)).astype(np.uint16)
+    crop = HandCrop.around(np.array(centre), KINECT, replace(OURS, size=48), mirrored)
+    expected = network_values(literal_crop(crop, depth), centre[2], crop.contract)
+    np.testing.assert_array_equal(crop.take(depth), expected)
+
+
+def test_pixels_agree_with_opencv() -> None:
+    depth = np.arange(576 * 640, dtype=np.uint32).reshape(576, 640).astype(np.uint16)
+    crop = HandCrop.around(np.array([310.2, 281.7, 655.0]), KINECT, OURS)
+    affine = np.array([[crop.step_x, 0, crop.x0], [0, crop.step_y, crop.y0]])
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(depth, affine, (128, 128), flags=flags).astype(np.uint16)
+    expected = network_values(warped, 655.0, OURS)
+    assert (crop.take(depth) != expected).mean() < 0.01  # OpenCV rounds positions to 1/1024 px
+
+
+def test_mirrored_scene_gives_the_same_crop() -> None:
+    depth = np.random.default_rng(1).integers(400, 800, (576, 640)).astype(np.uint16)
+    centre = np.array([201.25, 300.0, 600.0])
+    crop = HandCrop.around(centre, KINECT, OURS)
+    mirror = HandCrop.around(np.array([639 - 201.25, 300.0, 600.0]), KINECT, OURS, mirrored=True)
+    np.testing.assert_array_equal(crop.take(depth), mirror.take(np.ascontiguousarray(depth[:, ::-1])))
+
+
+def test_far_and_missing_depths_are_far() -> None:
+    depths = np.array([[0, 1, 449, 450, 600, 750, 751, 65535]], np.uint16)
+    np.testing.assert_allclose(network_values(depths, 600.0, OURS), [[1, -1, -1, -1, 0, 1, 1, 1]])
+
+
+def test_published_weights_see_the_centre_outside_their_range() -> None:
+    depths = np.array([[0, 419, 420, 600, 780, 781]], np.uint16)
+    expected = (np.array([[0, 0, -180, 0, 180, 0]]) + 0.66877532) / 28.32958208
+    np.testing.assert_allclose(network_values(depths, 600.0, NYU), expected, rtol=1e-6)
+
+
+def test_crops_need_a_place_and_a_size() -> None:
+    for centre in ([1, 2, 0], [1, 2, -5], [np.nan, 2, 500], [1, np.inf, 500]):
+        with pytest.raises(ValueError, match="positive depth"):
+            HandCrop.around(np.array(centre, float), KINECT, OURS)
+    with pytest.raises(ValueError, match="crop_mm"):
+        HandCrop.around(np.array([1.0, 2, 500]), KINECT, HandInput())
+
+
+# --- The training data's crops ---------------------------------------------------------------------------
+
+
+def test_training_joints_map_as_ours_do() -> None:
+    batch = CropGenerator(seed=5, poses=32).batch(4)
+    camera = DepthCamera(640, 576, batch.fx, batch.fx, 0.0, 0.0)
+    for n in range(4):
+        x0, y0, side = batch.window[n].tolist()
+        step = side / 128
+        first = step / 2 - 0.5  # from the window's edge to the centre of the crop's first pixel
+        crop = HandCrop(x0 + first, y0 + first, step, step, float(batch.centre_mm[n]), OURS)
+        joints_mm = camera.unproject(crop.to_image(batch.joints[n].numpy()))
+        np.testing.assert_allclose(joints_mm, batch.joints_mm[n], atol=0.05)
+
+
+def test_crop_of_a_rendered_frame_is_the_rendered_crop() -> None:
+    """A hand drawn in the whole frame and cropped, against one drawn on the grid of the training crops."""
+    model, sampler = HandModel("cpu"), Sampler("cpu", 3)
+    hands = place_hands(random_hands(model, PoseBank(model, 3, 32), 4, sampler), FOCAL_PX, sampler)
+    camera = DepthCamera(640, 576, FOCAL_PX, FOCAL_PX, 320.0, 288.0)
+    for vertices, joints in zip(hands.vertices, hands.joints.numpy(), strict=True):
+        uv = FOCAL_PX * vertices[:, :2] / vertices[:, 2:] + torch.tensor([320.0, 288.0])
+        depth = _draw(uv, vertices, model, 576, 640)
+        uvd = camera.project(1000 * joints)
+        crop = HandCrop.around(np.array([*uvd[:, :2].mean(axis=0), np.median(uvd[:, 2])]), camera, OURS)
+        taken = crop.take(depth)
+
+        side = crop.step_x * 128
+        edge = torch.tensor([crop.x0, crop.y0]) + 0.5 - crop.step_x / 2  # of the window, as CropBatch says
+        grid = (uv + 0.5 - edge) * (128 / side) - 0.5
+        drawn = network_values(_draw(grid.float(), vertices, model, 128, 128), crop.depth_mm, OURS)
+        columns = np.arange(128) * crop.step_x + crop.x0
+        rows = np.arange(128) * crop.step_y + crop.y0
+        inside = ((columns >= 0) & (columns <= 639)) & ((rows >= 0) & (rows <= 575))[:, None]
+        hand = inside & ((taken < 1) | (drawn < 1))
+        differs = np.abs(taken - drawn) > 0.06  # 9 mm
+        outline = hand & (cv2.morphologyEx(drawn, cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0.1)
+        assert hand.sum() > 200
+        assert (differs & hand & ~outline).sum() < 0.03 * hand.sum()
+        # No shift: what the two say about the outline has the same middle.
+        taken_middle, drawn_middle = (
+            np.argwhere((image < 1) & inside).mean(axis=0) for image in (taken, drawn)
+        )
+        np.testing.assert_allclose(taken_middle, drawn_middle, atol=0.25)
+
+
+def _draw(uv: torch.Tensor, vertices: torch.Tensor, model: HandModel, height: int, width: int) -> NDArray:
+    z, _ = rasterize(torch.cat([uv, vertices[:, 2:]], 1)[None], model.faces, height, width)
+    return torch.where(z[0].isfinite(), 1000 * z[0], 0.0).round().numpy().astype(np.uint16)
+
+
+# --- The hand inside a box -------------------------------------------------------------------------------
+
+
+def found(depth: NDArray[np.uint16], *box: float) -> NDArray[np.float64]:
+    centre = find_hand(depth, np.array(box))
+    assert centre is not None
+    return centre
+
+
+def scene(behind: int) -> NDArray[np.uint16]:
+    """A hand-like blob at 700 mm, a quarter of its box, before something `behind` it; a rim not measured."""
+    depth = np.full((576, 640), 700 + behind, np.uint16)
+    cv2.circle(depth, (300, 250), 34, 0, -1)
+    cv2.circle(depth, (300, 250), 30, 700, -1)
+    return depth
+
+
+@pytest.mark.parametrize("behind", [60, 200, 3000])
+def test_hand_is_found_before_what_is_behind_it(behind: int) -> None:
+    np.testing.assert_allclose(found(scene(behind), 250, 200, 350, 300), [300, 250, 700])
+
+
+def test_stray_near_pixels_do_not_count() -> None:
+    depth = scene(300)
+    depth[::9, ::11] = 350
+    assert found(depth, 260, 210, 340, 290)[2] == 700
+
+
+def test_missing_depth_does_not_count() -> None:
+    depth = scene(300)
+    depth[:, 290:310] = 0
+    np.testing.assert_allclose(found(depth, 260, 210, 340, 290), [300, 250, 700])
+
+
+def test_a_slanted_hand_is_one_surface() -> None:
+    depth = np.full((576, 640), 2000, np.uint16)
+    depth[200:300, 250:350] = np.linspace(600, 760, 100).astype(np.uint16)
+    assert abs(found(depth, 245, 195, 355, 305)[2] - 680) < 10
+
+
+def test_box_over_the_border_counts_with_its_visible_part() -> None:
+    depth = np.full((100, 120), 800, np.uint16)
+    np.testing.assert_allclose(found(depth, -50, 60, 40, 1e9), [20, 80, 800])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10, 10, 10, 30),
+        (30, 10, 10, 30),
+        (np.nan, 0, 10, 10),
+        (0, 0, np.inf, 10),
+        (-50, -50, -10, -10),
+        (200, 0, 300, 50),
+        (60, 60, 90, 90),
+    ],
+)
+def test_no_hand_in_boxes_without_area_or_depth(box: tuple[float, ...]) -> None:
+    depth = np.zeros((100, 120), np.uint16)
+    depth[:50, :50] = 900
+    assert find_hand(depth, np.array(box, float)) is None
+
+
+def test_one_pixel_is_enough() -> None:
+    depth = np.zeros((100, 120), np.uint16)
+    depth[20, 33] = 900
+    np.testing.assert_allclose(found(depth, 33, 20, 34, 21), [33.5, 20.5, 900])

@@ -1,0 +1,92 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.frame import DepthCamera, Frame
+from tests.strategies import KINECT_LENS, cameras
+
+KINECT = DepthCamera(640, 576, 504.6076, 504.7325, 332.7811, 348.8297, KINECT_LENS)
+fractions = st.floats(0, 1)
+
+
+def literal_projection(camera: DepthCamera, point: tuple[float, float, float]) -> tuple[float, float]:
+    """OpenCV's rational model as its manual writes it."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = camera.distortion or (0.0,) * 8
+    x, y = point[0] / point[2], point[1] / point[2]
+    r2 = x * x + y * y
+    radial = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
+    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    v = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return camera.fx * u + camera.cx, camera.fy * v + camera.cy
+
+
+@given(camera=cameras, column=fractions, row=fractions, depth=st.floats(100, 5000))
+@settings(max_examples=60, deadline=None)
+def test_unprojected_pixels_come_back(camera: DepthCamera, column: float, row: float, depth: float) -> None:
+    uvd = np.array([column * (camera.width - 1), row * (camera.height - 1), depth])
+    xyz = camera.unproject(uvd)
+    assert xyz[2] == depth
+    np.testing.assert_allclose(camera.project(xyz), uvd, atol=1e-3)
+
+
+@given(camera=cameras, x=st.floats(-0.4, 0.4), y=st.floats(-0.4, 0.4), depth=st.floats(100, 5000))
+@settings(max_examples=60, deadline=None)
+def test_projection_follows_the_lens_formula(camera: DepthCamera, x: float, y: float, depth: float) -> None:
+    point = (x * depth, y * depth, depth)
+    np.testing.assert_allclose(
+        camera.project(np.array(point))[:2], literal_projection(camera, point), atol=1e-6
+    )
+
+
+def test_projection_agrees_with_opencv() -> None:
+    points = np.random.default_rng(0).uniform((-400, -300, 500), (400, 300, 3000), (50, 3))
+    for lens in (KINECT_LENS, None):
+        camera = DepthCamera(640, 576, 500, 510, 320, 290, lens)
+        distortion = np.zeros(8) if lens is None else np.array(lens)
+        expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), camera.matrix, distortion)
+        np.testing.assert_allclose(camera.project(points)[:, :2], expected[:, 0], atol=1e-6)
+
+
+def test_unprojection_is_exact_in_the_corners_of_a_kinect() -> None:
+    corners = np.array([[0, 0, 800], [639, 0, 800], [0, 575, 800], [639, 575, 800]], float)
+    points = KINECT.unproject(corners)
+    found = [literal_projection(KINECT, tuple(point)) for point in points]
+    np.testing.assert_allclose(found, corners[:, :2], atol=1e-3)
+
+
+def test_principal_point_lies_straight_ahead() -> None:
+    camera = DepthCamera(640, 480, 500, 400, 320, 240)
+    np.testing.assert_allclose(camera.unproject(np.array([320, 240, 700])), [0, 0, 700])
+    np.testing.assert_allclose(camera.unproject(np.array([420, 280, 1000])), [200, 100, 1000])
+
+
+@pytest.mark.parametrize("lens", [None, KINECT_LENS])
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0, 3), (2, 21, 3)])
+def test_any_number_of_points_keeps_its_shape(lens: tuple[float, ...] | None, shape: tuple[int, ...]) -> None:
+    camera = DepthCamera(640, 576, 500, 500, 320, 288, lens)
+    uvd = np.full(shape, 300, np.float32)
+    assert camera.unproject(uvd).shape == camera.project(uvd).shape == shape
+    assert camera.unproject(uvd).dtype == camera.project(uvd).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 0}, {"fx": 0.0}, {"fy": -1.0}, {"cx": np.nan}, {"distortion": (1.0,)}, {"fx": np.inf}],
+)
+def test_impossible_cameras_are_refused(change: dict[str, float]) -> None:
+    usual = {"width": 640, "height": 576, "fx": 500.0, "fy": 500.0, "cx": 320.0, "cy": 288.0}
+    with pytest.raises(ValueError, match=r"must be|needs finite"):
+        DepthCamera(**{**usual, **change})  # type: ignore[arg-type]
+
+
+def test_frames_refuse_images_that_do_not_fit() -> None:
+    depth = np.zeros((576, 640), np.uint16)
+    assert Frame(depth, None, KINECT).ir is None
+    with pytest.raises(TypeError, match="depth must be a uint16 array, found float64"):
+        Frame(depth.astype(float), None, KINECT)
+    with pytest.raises(TypeError, match="ir must be a uint16 array, found list"):
+        Frame(depth, [[1]], KINECT)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"ir must have the camera's shape \(576, 640\), found \(2, 2\)"):
+        Frame(depth, depth[:2, :2], KINECT)
