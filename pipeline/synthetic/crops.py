@@ -176,15 +176,16 @@ class CropGenerator:
         """Ideal depth and reflectivity of the hands and what is around them."""
         sampler, count = self._sampler, len(hands.joints)
         albedo = sampler.uniform(count, low=0.5, high=1.0)
-        z = self._draw(hands.vertices, window, cull=True)
+        z, face = self._draw(hands.vertices, window, cull=True)
         surface = Surface(z, albedo[:, None, None].expand_as(z).clone())
         rays = Rays(pixels[:, 0] / FOCAL_PX, pixels[:, 1] / FOCAL_PX)
-        add_surroundings(surface, rays, hands, sampler)
+        hand = (face >= 0) & self._model.face_is_hand[face.clamp(min=0)]
+        add_surroundings(surface, hand, rays, hands, sampler)
 
         images = sampler.subset(_SECOND_HAND_SHARE, count)
         if len(images):
             side = _Window(window.origin[images], window.side[images], window.cells[images])
-            other = self._draw(self._other_hands(hands.palm[images]), side, cull=False)
+            other, _ = self._draw(self._other_hands(hands.palm[images]), side, cull=False)
             surface.add(images, other, albedo[images])
         inside = torch.arange(self.size, device=z.device) < window.cells[:, None]
         beyond = ~(inside[:, None] & inside[:, :, None])
@@ -202,11 +203,11 @@ class CropGenerator:
         away = sampler.direction(count) * sampler.uniform(count, 1, low=0.05, high=0.16)
         return rotated + (palms + away)[:, None]
 
-    def _draw(self, vertices: Tensor, window: _Window, *, cull: bool) -> Tensor:
-        """(N, S, S) z of meshes on the windows' grids. Closed meshes need no back sides."""
+    def _draw(self, vertices: Tensor, window: _Window, *, cull: bool) -> tuple[Tensor, Tensor]:
+        """(N, S, S) z and face of meshes on the windows' grids. Closed meshes need no back sides."""
         uv = window.project(vertices, window.cells_per_px)
         uvz = torch.cat([uv, vertices[..., 2:]], 2)
-        return rasterize(uvz, self._model.faces, self.size, self.size, cull=cull)[0]
+        return rasterize(uvz, self._model.faces, self.size, self.size, cull=cull)
 
     def _in_view(self, pixels: Tensor) -> Tensor:
         """(N, S, S) bool: inside the image, whose field of view is often a hexagon."""

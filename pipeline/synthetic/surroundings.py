@@ -12,9 +12,23 @@ from pipeline.synthetic.hand_views import PlacedHands
 from pipeline.synthetic.primitives import Rays, box_depth, ellipsoid_depth, plane_depth
 from pipeline.synthetic.sampling import Sampler
 
-_PLANE_SHARE, _BODY_SHARE, _FACE_SHARE = 0.22, 0.3, 0.12
+_PLANE_SHARE = 0.22
 _HELD_SHARE, _CLUTTER_SHARE, _OCCLUDER_SHARE = 0.13, 0.1, 0.1
-_MOST_HIDDEN = 0.5  # of the hand's pixels: a thing in front that hides more is left out
+_MOST_HIDDEN = 0.4  # of the hand's pixels: a thing in front that hides more is left out
+
+
+@dataclass(frozen=True)
+class _Body:
+    """An ellipsoid behind the hand: share of the images that have one, radii in metres."""
+
+    share: float
+    smallest: tuple[float, float, float]
+    largest: tuple[float, float, float]
+    upright: bool
+
+
+_TRUNK = _Body(0.3, (0.06, 0.10, 0.06), (0.22, 0.35, 0.16), upright=False)
+_FACE = _Body(0.12, (0.065, 0.09, 0.085), (0.085, 0.125, 0.11), upright=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +56,20 @@ class Surface:
         self.albedo[images] = torch.where(nearer, albedo[:, None, None], self.albedo[images])
 
 
-def add_surroundings(surface: Surface, rays: Rays, hands: PlacedHands, sampler: Sampler) -> None:
-    """Adds to images of hands, in place, things at random places around each."""
+def add_surroundings(
+    surface: Surface, hand: Tensor, rays: Rays, hands: PlacedHands, sampler: Sampler
+) -> None:
+    """Adds to images of hands, in place, things at random places around each.
+
+    Args:
+        surface: the hands with their forearms.
+        hand: (B, H, W) bool, the pixels of the hands alone.
+        rays: of the images.
+        hands: where the hands are.
+    """
     count = len(surface.z)
     behind = hands.joints[..., 2].amax(1)  # (B,)
-    only_hand = surface.z.clone()
+    only_hands = surface.z.clone()
 
     def material(images: Tensor) -> Tensor:
         return sampler.uniform(len(images), low=0.1, high=1.0)
@@ -67,19 +90,18 @@ def add_surroundings(surface: Surface, rays: Rays, hands: PlacedHands, sampler: 
     surface.add(images, plane_depth(rays[images], tilt, point), material(images))
 
     # Torso, arm or leg; face.
-    for share, smallest, largest, spread in (
-        (_BODY_SHARE, (0.06, 0.10, 0.06), (0.22, 0.35, 0.16), 0.1),
-        (_FACE_SHARE, (0.065, 0.09, 0.085), (0.085, 0.125, 0.11), 0.06),
-    ):
-        images = sampler.subset(share, count)
-        low, high = (torch.tensor(size, device=sampler.device) for size in (smallest, largest))
+    for body, spread in ((_TRUNK, 0.1), (_FACE, 0.06)):
+        images = sampler.subset(body.share, count)
+        low, high = torch.tensor([body.smallest, body.largest], device=sampler.device)
         radii = torch.lerp(low, high, sampler.uniform(len(images), 3))
         gap = 0.01 + 0.2 * sampler.uniform(len(images)).square()
         centre = _pushed_back(beside(images, spread), behind[images] + gap + radii[:, 2])
-        rotation = sampler.rotation(len(images)) if spread > 0.08 else _upright(len(images), sampler)
+        rotation = _upright(len(images), sampler) if body.upright else sampler.rotation(len(images))
         z = ellipsoid_depth(rays[images], centre, rotation, radii)
-        ripple = sampler.uniform(len(images), 1, 1, high=0.012) * sampler.smooth_field(*z.shape, 14)
-        surface.add(images, z + ripple, material(images))
+        height, width = z.shape[1:]
+        folds = sampler.smooth_field(len(images), height, width, 14)
+        z = z + sampler.uniform(len(images), 1, 1, high=0.012) * folds
+        surface.add(images, z, material(images))
 
     # Held objects between palm and finger tips, and things that lie about at the hand's depth.
     for share, at, spread in ((_HELD_SHARE, hands.grip, 0.008), (_CLUTTER_SHARE, hands.palm, 0.07)):
@@ -93,8 +115,8 @@ def add_surroundings(surface: Surface, rays: Rays, hands: PlacedHands, sampler: 
     centre = beside(images, 0.09)
     centre = centre * (in_front.clamp(min=0.15) / centre[:, 2])[:, None]
     z = _thing(rays[images], centre, 0.05, sampler)
-    hand = torch.isfinite(only_hand[images])
-    hidden = (hand & (z < only_hand[images])).sum((1, 2)) > _MOST_HIDDEN * hand.sum((1, 2))
+    covered = hand[images] & (z < only_hands[images])
+    hidden = covered.sum((1, 2)) > _MOST_HIDDEN * hand[images].sum((1, 2))
     surface.add(images, torch.where(hidden[:, None, None], torch.inf, z), material(images))
 
     # The room far behind.
