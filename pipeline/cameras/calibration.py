@@ -17,6 +17,7 @@ _DEFAULT_METRIC_RADIUS = 1.7
 # ModelParameters: cx, cy, fx, fy, k1..k6, codx, cody, p2, p1. OpenCV: k1, k2, p1, p2, k3..k6.
 _OPENCV_ORDER = (4, 5, 13, 12, 6, 7, 8, 9)
 _NUM_PARAMETERS = 14
+_AT_DEPTH_CAMERA = {"Rotation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "Translation": [0, 0, 0]}
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,70 @@ def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCalibration:
     return DepthCalibration(
         camera, radius if radius > 0 and math.isfinite(radius) else _DEFAULT_METRIC_RADIUS
     )
+
+
+def format_calibration(camera: DepthCamera, mode: DepthMode) -> bytes:
+    """The calibration file of a device whose depth camera has this geometry: `parse_calibration` inverted.
+
+    Microsoft's reader asks for a colour camera and for motion sensors as well: they stand at the depth
+    camera, and nothing that is recorded refers to them.
+    """
+    distortion = camera.distortion or (0.0,) * len(_OPENCV_ORDER)
+    parameters = [0.0] * _NUM_PARAMETERS
+    parameters[:4] = (
+        (camera.cx + mode.left + 0.5) / mode.sensor,
+        (camera.cy + mode.top + 0.5) / mode.sensor,
+        camera.fx / mode.sensor,
+        camera.fy / mode.sensor,
+    )
+    for position, value in zip(_OPENCV_ORDER, distortion, strict=True):
+        parameters[position] = value
+    cameras = [
+        _describe_camera(_DEPTH_LOCATION, "CALIBRATION_CameraPurposeDepth", parameters, (1024, 1024)),
+        _describe_camera(
+            "CALIBRATION_CameraLocationPV0",
+            "CALIBRATION_CameraPurposePhotoVideo",
+            [0.5, 0.5, 0.5, 2 / 3] + [0.0] * (_NUM_PARAMETERS - 4),
+            (4096, 3072),
+        ),
+    ]
+    sensors = [_describe_motion_sensor(kind) for kind in ("Gyro", "Accelerometer")]
+    return json.dumps({"CalibrationInformation": {"Cameras": cameras, "InertialSensors": sensors}}).encode()
+
+
+def _describe_camera(
+    location: str, purpose: str, parameters: list[float], sensor: tuple[int, int]
+) -> dict[str, Any]:
+    return {
+        "Intrinsics": {
+            "ModelParameterCount": _NUM_PARAMETERS,
+            "ModelParameters": parameters,
+            "ModelType": "CALIBRATION_LensDistortionModelBrownConrady",
+        },
+        "Location": location,
+        "Purpose": purpose,
+        "MetricRadius": 0,
+        "Rt": _AT_DEPTH_CAMERA,
+        "SensorWidth": sensor[0],
+        "SensorHeight": sensor[1],
+        "Shutter": "CALIBRATION_ShutterTypeUndefined",
+        "ThermalAdjustmentParams": {"Params": [0] * 12},
+    }
+
+
+def _describe_motion_sensor(kind: str) -> dict[str, Any]:
+    """A perfect one: constant terms of polynomials in the temperature, of degree 3, stand first."""
+    unity = [float(k % 16 == 0) for k in range(36)]
+    return {
+        "BiasTemperatureModel": [0.0] * 12,
+        "BiasUncertainty": [0.01] * 3,
+        "Id": "CALIBRATION_InertialSensorId_LSM6DSM",
+        "MixingMatrixTemperatureModel": unity,
+        "ModelTypeMask": 56,
+        "Noise": [0.01] * 6,
+        "Rt": _AT_DEPTH_CAMERA,
+        "SecondOrderScaling": [0] * 9,
+        "SensorType": f"CALIBRATION_InertialSensorType_{kind}",
+        "TemperatureBounds": [5, 60],
+        "TemperatureC": 0,
+    }
