@@ -205,7 +205,7 @@ class PeopleModel:
         joints = self.body.joints(shape, rotations)
         arm_lengths = torch.zeros(len(joints), device=self.device)
         hand_turns = []
-        for side, name in enumerate(SIDES):
+        for side in range(len(SIDES)):
             rotations, frame, length = self._arm(shape, posture, rotations, joints, side)
             hand_turns.append(frame)
             arm_lengths = arm_lengths + length / len(SIDES)

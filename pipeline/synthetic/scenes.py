@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -11,13 +11,12 @@ from torch import Tensor
 from pipeline.synthetic.people import PeopleModel
 from pipeline.synthetic.poses import PoseBank
 from pipeline.synthetic.sampling import Sampler
-from pipeline.synthetic.scene_view import SceneRenderer, View, measure
+from pipeline.synthetic.scene_view import Scene, SceneRenderer, View, measure
 from pipeline.synthetic.staging import sample_scene
 from pipeline.synthetic.things import ThingModel
 
 SIZE = 320  # px, both sides: CenterNet's input
 _POSES, _POSE_SEED = 4096, 20
-_OTHER_CAMERA_SHARE = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +60,22 @@ class SceneGenerator:
     Args:
         device: where they are made.
         seed: same seed, device and calls, same scenes.
+        other_cameras: share of the images that another camera than an Azure Kinect takes.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, device: torch.device | str = "cpu", seed: int = 0, other_cameras: float = 0.35
+    ) -> None:
         self.device = torch.device(device)
+        self._other_cameras = other_cameras
         self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device)
         self._sampler = Sampler(self.device, seed)
 
     def batch(self, count: int) -> SceneBatch:
         """`count` scenes as 320 x 320 images."""
-        view = self._sample_view(count)
         scene, posed = sample_scene(count, self._renderer.people, self._bank, self._sampler)
+        view = self._sample_view(count)
+        view = replace(view, reach=torch.maximum(view.reach, self._needed_reach(scene)))
         surface, hand = self._renderer.surface(scene, posed, view, textured=self._sampler)
         measurable = view.seen() & (surface.z < view.reach[:, None, None])
         labels = self._renderer.labels(scene, posed, torch.where(measurable, hand, -1), view)
@@ -86,10 +90,19 @@ class SceneGenerator:
             joints=[labels.joints[hands] for hands in of_image],
         )
 
+    def _needed_reach(self, scene: Scene) -> Tensor:
+        """(B,) metres, so that most cameras see the nearest person: nobody looks on with one that does not."""
+        count = len(scene)
+        depth = (scene.camera[scene.image] @ scene.place[..., None])[:, 2, 0]
+        nearest = torch.full((count,), torch.inf, device=self.device)
+        nearest = nearest.scatter_reduce(0, scene.image, depth, "amin")
+        matters = torch.isfinite(nearest) & self._sampler.chance(0.9, count)
+        return torch.where(matters, nearest + self._sampler.uniform(count, low=-0.1, high=0.6), 0.0)
+
     def _sample_view(self, count: int) -> View:
         """The Azure Kinect's 640 x 576 image, or another camera's 640 x 480, squeezed to the square."""
         sampler = self._sampler
-        other = sampler.chance(_OTHER_CAMERA_SHARE, count)
+        other = sampler.chance(self._other_cameras, count)
         structured = other & sampler.chance(0.8, count)
         native = torch.where(other, 480.0, 576.0)  # rows
         focal = torch.where(
