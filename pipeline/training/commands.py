@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from pipeline.constants import ROOT
 from pipeline.errors import HandPoseError
@@ -31,7 +30,7 @@ class Place:
 def train(
     arguments: argparse.Namespace,
     presets: Mapping[str, Mapping[str, Any]],
-    make_task: Callable[[argparse.Namespace, Place], Task[nn.Module]],
+    make_task: Callable[[argparse.Namespace, Place], Task],
 ) -> int:
     """Runs a training command.
 

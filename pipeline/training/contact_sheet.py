@@ -8,20 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.drawing import Colour, Image, draw_line, finger_colour, fixed_point
 from pipeline.hand import Handedness, Skeleton
 
-Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
-FINGER_COLOURS: tuple[Colour, ...] = (  # BGR, thumb to little finger
-    (60, 60, 255),
-    (0, 165, 255),
-    (60, 220, 60),
-    (255, 200, 0),
-    (255, 80, 200),
-)
-PALM: Colour = (200, 200, 200)
 TRUTH: Colour = (255, 255, 255)
-SIDE_COLOURS: dict[Handedness | None, Colour] = {"left": (255, 160, 0), "right": (0, 140, 255), None: PALM}
+SIDE_COLOURS: dict[Handedness | None, Colour] = {
+    "left": (255, 160, 0),
+    "right": (0, 140, 255),
+    None: (200, 200, 200),
+}
 
 
 def grey(values: NDArray[np.floating], low: float, high: float, side: int) -> Image:
@@ -31,19 +26,13 @@ def grey(values: NDArray[np.floating], low: float, high: float, side: int) -> Im
     return np.ascontiguousarray(cv2.cvtColor(resized, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
 
 
-def draw_skeleton(
-    image: Image,
-    uv: NDArray[np.floating],
-    skeleton: Skeleton,
-    colour: Colour | None = None,
-    thickness: int = 1,
+def draw_bones(
+    image: Image, points: NDArray[np.floating], skeleton: Skeleton, colour: Colour | None = None
 ) -> None:
-    """Draws (J, 2) column, row px in one colour, or each finger in its own."""
-    points = np.rint(np.nan_to_num(uv) * 8).astype(int)
+    """Draws thin lines between (J, 2) column, row px, in one colour or each finger in its own."""
+    places = fixed_point(points).tolist()
     for parent, child in skeleton.bones:
-        finger = skeleton.fingers[child]
-        shade = colour or (FINGER_COLOURS[finger] if finger >= 0 else PALM)
-        cv2.line(image, points[parent].tolist(), points[child].tolist(), shade, thickness, cv2.LINE_AA, 3)
+        draw_line(image, places[parent], places[child], colour or finger_colour(skeleton, child), 1)
 
 
 def draw_box(

@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--synthetic", action="store_true", help="both networks on rendered data")
     what.add_argument("--real", type=Path, metavar="DIR", help="both networks on annotated real frames")
+    what.add_argument("--pictures", type=Path, metavar="DIR", help="with --real: draw every frame here")
     weights = parser.add_argument_group("networks")
     weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
     weights.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)
@@ -148,7 +149,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.real:
         from pipeline.training.evaluate_real import evaluate_real
 
-        return evaluate_real(options.real, options.centernet, options.a2j)
+        return evaluate_real(options.real, options.centernet, options.a2j, options.pictures)
     if options.dataset == "boxes":
         return evaluate_boxes(options.predictions, options.truth)
     return evaluate_predictions(options.predictions, options.truth, options.dataset, options.coordinates)

@@ -17,7 +17,7 @@ from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.networks.contracts import HandInput
 from pipeline.training.augment_hands import HandAugmentation
-from pipeline.training.contact_sheet import TRUTH, draw_skeleton, grey, sheet
+from pipeline.training.contact_sheet import TRUTH, draw_bones, grey, sheet
 from pipeline.training.evaluate_synthetic import hand_figures, predict_hands
 from pipeline.training.losses import A2JOutput, dense_anchor_loss, joint_loss
 from pipeline.training.rendered import RenderCrops, derived_seed
@@ -133,8 +133,8 @@ class HandTask:
         side, pictures = 160, []
         for image, answer, truth in zip(images[:, 0].numpy(), found, batch.joints.numpy(), strict=False):
             picture, scale = grey(image, -1.0, 1.0, side), side / len(image)
-            draw_skeleton(picture, truth[:, :2] * scale, model.contract.skeleton, TRUTH)
-            draw_skeleton(picture, answer[:, :2] * scale, model.contract.skeleton)
+            draw_bones(picture, truth[:, :2] * scale, model.contract.skeleton, TRUTH)
+            draw_bones(picture, answer[:, :2] * scale, model.contract.skeleton)
             pictures.append(picture)
         return sheet(pictures, 8)
 

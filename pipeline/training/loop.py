@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,14 +27,13 @@ INTERRUPTED = 130
 _UNTIMED_STEPS = 5  # allocations and kernels' first calls
 _SPEED_STEPS = 25  # after which the first plan is made
 _REPLAN_SECONDS = 60.0
-Network = TypeVar("Network", bound=nn.Module, covariant=True)
 
 
-class Task(Protocol[Network]):
+class Task(Protocol):
     """What the loop has to know about one network."""
 
     @property
-    def model(self) -> Network: ...
+    def model(self) -> nn.Module: ...
 
     def cost(self, progress: float) -> float:
         """Relative time of a step at this progress."""
@@ -71,7 +70,7 @@ class Training:
 
     def __init__(
         self,
-        task: Task[nn.Module],
+        task: Task,
         options: LoopOptions,
         device: torch.device,
         precision: torch.dtype | None = None,

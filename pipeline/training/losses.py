@@ -23,7 +23,7 @@ class A2JOutput(NamedTuple):
 
 
 def joint_loss(joints: AggregatedJoints, target: Tensor, anchor_weight: float = 0.3) -> Tensor:
-    """A2J's own loss: smooth L1 of joints and depths, and of the anchors around them (Xiong et al. 2019, 3.4).
+    """A2J's own loss: smooth L1 of joints, depths and the anchors around them (Xiong et al. 2019, 3.4).
 
     Args:
         joints: the aggregated answer.

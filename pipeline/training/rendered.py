@@ -36,7 +36,7 @@ def crop_renderer(
     device: torch.device, seed: int, size: int, crop_mm: float, poses: int = _POSES
 ) -> RenderCrops:
     """Renders crops of right hands."""
-    from pipeline.synthetic.crops import CropGenerator  # noqa: PLC0415
+    from pipeline.synthetic.crops import CropGenerator
 
     generator = CropGenerator(device, seed, size=size, crop_mm=crop_mm, poses=poses)
 
@@ -49,7 +49,7 @@ def crop_renderer(
 
 def scene_renderer(device: torch.device, seed: int) -> RenderScenes:
     """Renders scenes with people."""
-    from pipeline.synthetic.scenes import SceneGenerator  # noqa: PLC0415
+    from pipeline.synthetic.scenes import SceneGenerator
 
     def render(number: int, count: int) -> SceneBatch:
         return SceneGenerator(device, derived_seed(seed, number)).batch(count)

@@ -103,7 +103,7 @@ class SceneTask:
         model: CenterNet,
         data: SceneData,
         held_out: list[SceneBatch],
-        stages: tuple[tuple[float, int], ...] = ((0.4, 128), (0.9, 192)),
+        stages: tuple[tuple[float, int], ...] = ((0.5, 128), (0.92, 192)),
         workers: Workers | None = None,
     ) -> None:
         self.model, self._data, self._held_out, self._stages = model, data, held_out, stages

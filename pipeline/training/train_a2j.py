@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
@@ -18,19 +17,19 @@ from pipeline.training.options import add_loop_options
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, fixed_crops
 
 PRESETS = {
-    "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 128, "size": 128},
+    "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 64, "size": 96},
     "cuda": {"batch": 128, "replay": 1, "width": 1.0, "head_width": 256, "size": 176},
 }
 
 
-def make_task(arguments: argparse.Namespace, place: Place) -> Task[nn.Module]:
+def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
         model = load_a2j(arguments.init).train()
     else:
         contract = hand_contract(arguments.size)
         model = A2J(arguments.backbone, 21, arguments.width, arguments.head_width, contract)
-    model = model.to(place.device, memory_format=torch.channels_last)
+    model = model.to(place.device).to(memory_format=torch.channels_last)
     size, crop_mm = model.contract.size, model.contract.crop_mm
     assert crop_mm is not None
     rendered = 2 * round(size * arguments.margin / 2)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
@@ -23,14 +22,14 @@ PRESETS = {
 }
 
 
-def make_task(arguments: argparse.Namespace, place: Place) -> Task[nn.Module]:
+def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
         model = load_centernet(arguments.init).train()
     else:
         contract = scene_contract()
         model = CenterNet(len(contract.classes), arguments.width, plain_head=True, contract=contract)
-    model = model.to(place.device, memory_format=torch.channels_last)
+    model = model.to(place.device).to(memory_format=torch.channels_last)
     render = scene_renderer(place.device, derived_seed(arguments.seed, place.workers.rank))
     data = SceneData(render, arguments.seed, place.workers.rank, arguments.batch, arguments.replay)
     held_out = fixed_scenes(arguments.held_out, HELD_OUT_SEED)
@@ -44,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--stages",
         type=_stages,
-        default=((0.4, 128), (0.9, 192)),
+        default=((0.5, 128), (0.92, 192)),
         metavar="SHARE:PX,...",
-        help="windows of PX until SHARE of the run, then whole images (default 0.4:128,0.9:192)",
+        help="windows of PX until SHARE of the run, then whole images (default 0.5:128,0.92:192)",
     )
     parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
     return train(parser.parse_args(argv), PRESETS, make_task)

@@ -62,7 +62,5 @@ def test_missing_infrared_and_flat_images_are_zero() -> None:
 def test_windows_are_normalised_by_the_whole_image() -> None:
     depth, ir = (torch.rand(2, 64, 64) * 5000 for _ in range(2))
     whole = detector_batch(depth, ir, OURS)
-    window = detector_batch(
-        depth[:, 8:40, 8:40], ir[:, 8:40, 8:40], OURS, image_statistics(depth, ir, OURS)
-    )
+    window = detector_batch(depth[:, 8:40, 8:40], ir[:, 8:40, 8:40], OURS, image_statistics(depth, ir, OURS))
     torch.testing.assert_close(window, whole[:, :, 8:40, 8:40])

@@ -1,5 +1,7 @@
 """Plans end when they should, and the learning rate has no jumps."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert max(rates) == pytest.approx(1e-3, rel=0.01)
     assert rates.index(max(rates)) == 199
     assert rates[-1] == pytest.approx(2e-6, rel=0.01)
-    assert all(b <= a for a, b in zip(rates[199:], rates[200:], strict=False))
+    assert all(b <= a for a, b in pairwise(rates[199:]))
     assert learning_rate(Plan(20), 0, 1e-3) > 5e-4  # a short run does not spend itself on the warm-up
 
 
