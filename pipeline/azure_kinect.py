@@ -102,7 +102,7 @@ def run(options: Options) -> None:
         )
         view = View(pose.skeleton, pose.engine_name)
         summary = RunSummary()
-        stack.callback(report, options, summary, camera)
+        stack.callback(report, options, summary, camera, camera.dropped)
         outputs: list[JsonLines | VideoFile | Window] = []
         if options.output:
             outputs.append(JsonLines(options.output, pose.skeleton, camera.camera, pose.engine_name))
@@ -136,10 +136,10 @@ def progress(frames: Iterable[Frame], options: Options, camera: Camera) -> Itera
     return tqdm(frames, total=min(lengths, default=None), unit=" frames", file=sys.stderr)
 
 
-def report(options: Options, summary: RunSummary, camera: Camera) -> None:
-    """Says how fast the run was and where its files are."""
+def report(options: Options, summary: RunSummary, camera: Camera, dropped_before: int) -> None:
+    """Says how fast the run was, how many frames came too late in it, and where its files are."""
     if summary.frames:
-        print(summary.text(camera.dropped), file=sys.stderr)
+        print(summary.text(camera.dropped - dropped_before), file=sys.stderr)
     for path in (options.output, options.video):
         if path and path.is_file():
             print(f"written: {path}", file=sys.stderr)

@@ -99,7 +99,7 @@ def dimmed(colour: Colour, confidence: float) -> Colour:
 
 
 def fixed_point(points: NDArray[np.floating]) -> NDArray[np.int32]:
-    """(..., 2) px to OpenCV's fixed-point coordinates with `_SHIFT` fractional bits."""
+    """Positions in px to OpenCV's fixed-point coordinates with `_SHIFT` fractional bits."""
     clipped = np.clip(np.nan_to_num(points), -_FARTHEST_PX, _FARTHEST_PX)
     return np.round(clipped * (1 << _SHIFT)).astype(np.int32)
 
@@ -165,13 +165,11 @@ def draw_skeleton(
 
 def draw_hand(image: Image, hand: Hand, skeleton: Skeleton, scale: int = 1) -> None:
     """Draws a hand's box, label and skeleton onto an image that shows the frame `scale` times enlarged."""
-    corners = (hand.box.reshape(2, 2) + 0.5) * scale - 0.5
-    (left, top), (right, bottom) = fixed_point(corners).tolist()
-    cv2.rectangle(image, (left, top), (right, bottom), BOX_COLOUR, 1, cv2.LINE_AA, _SHIFT)
-    size = float(np.max(corners[1] - corners[0]))
+    left, top, right, bottom = (fixed_point(hand.box * scale) >> _SHIFT).tolist()
+    cv2.rectangle(image, (left, top), (right, bottom), BOX_COLOUR)
     points = (hand.joints_uvd[:, :2] + 0.5) * scale - 0.5
-    draw_skeleton(image, points, hand.confidence, skeleton, thickness=2 if size > 60 else 1)
-    draw_label(image, hand_label(hand), (left >> _SHIFT) + 4, (top >> _SHIFT) - 7)
+    draw_skeleton(image, points, hand.confidence, skeleton, thickness=2 if bottom - top > 60 else 1)
+    draw_label(image, hand_label(hand), left + 4, top - 7)
 
 
 def enlargement(frame: Frame) -> int:

@@ -32,6 +32,7 @@ _SMALLEST_RADIUS_MM = 130.0  # a single hand fills the panel, a fist does not fi
 _FOLLOW_S = 0.4  # time constant with which the viewpoint follows the hands
 _SWING_DEG, _SWING_S = 35.0, 12.0  # the viewpoint swings this far to both sides of straight behind the camera
 _LOOK_DOWN_DEG = 22.0
+_ROOM_MM = 10_000.0  # no joint is further away
 _DISTANCE = 4.0  # of the eye from the centre, in radii
 
 
@@ -77,7 +78,7 @@ def follow(view: Viewpoint | None, hands: Sequence[Hand], seconds: float) -> Vie
     moved = replace(view or Viewpoint(), time=(view.time if view else 0.0) + seconds)
     if not hands:
         return moved if view else Viewpoint()
-    points = np.concatenate([hand.joints_xyz for hand in hands]).astype(np.float64)
+    points = _bounded(np.concatenate([hand.joints_xyz for hand in hands]))
     low, high = points.min(axis=0), points.max(axis=0)
     radius = max(0.6 * float(np.linalg.norm(high - low)), _SMALLEST_RADIUS_MM)
     weight = 1.0 if view is None else 1 - math.exp(-seconds / _FOLLOW_S)
@@ -100,12 +101,17 @@ def panel_points(xyz: NDArray[np.floating], view: Viewpoint, width: int, height:
     Returns:
         (..., 3) column px, row px, px for one mm at that depth.
     """
-    eye = (np.asarray(xyz, np.float64) - view.centre) @ view.rotation.T
+    eye = (_bounded(xyz) - view.centre) @ view.rotation.T
     distance = np.maximum(eye[..., 2] + _DISTANCE * view.radius, 0.1 * view.radius)
     focal = 0.5 * min(width, height) * _DISTANCE
     scale = focal / distance
     uv = eye[..., :2] * scale[..., None] + ((width - 1) / 2, (height - 1) / 2)
     return np.concatenate([uv, scale[..., None]], axis=-1)
+
+
+def _bounded(xyz: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Points within the room: nothing beyond it, not even NaN, may upset a picture."""
+    return np.clip(np.nan_to_num(np.asarray(xyz, np.float64)), -_ROOM_MM, _ROOM_MM)
 
 
 def draw_panel(hands: Sequence[Hand], skeleton: Skeleton, view: Viewpoint, width: int, height: int) -> Image:
