@@ -1,0 +1,132 @@
+"""The loop learns, keeps its promises about files and time, and resumes as if nothing had happened."""
+
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as processes
+
+from pipeline.errors import UsageError
+from pipeline.training.devices import Workers, join_workers
+from pipeline.training.loop import INTERRUPTED, Training
+from pipeline.training.options import LoopOptions
+from tests.training.stand_ins import LineTask
+
+CPU = torch.device("cpu")
+
+
+def options(out: Path, steps: int | None = 60, minutes: float | None = None, **more: object) -> LoopOptions:
+    plain = LoopOptions(out, minutes, steps, 16, 1e-2, 0, evaluations=3, progress_bar=False, tensorboard=False)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def lines(out: Path, kind: str) -> list[dict[str, float]]:
+    read = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in read if line["kind"] == kind]
+
+
+class Stopping(LineTask):
+    """Presses Ctrl-C in one of its steps."""
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        if step == 37:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().losses(model, step, progress)
+
+
+class Slow(LineTask):
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        time.sleep(0.01)
+        return super().losses(model, step, progress)
+
+
+def test_a_run_learns_and_leaves_weights_figures_and_a_picture(tmp_path: Path) -> None:
+    task = LineTask()
+    assert Training(task, options(tmp_path / "run", steps=300), CPU).run() == 0
+    found = lines(tmp_path / "run", "evaluation")
+    assert [line["step"] for line in found] == [100, 200, 300]
+    assert found[-1]["error"] < found[0]["error"] < 0.5  # of about 3 for a guess
+    assert {"best.pth", "last.pth", "state.pth", "predictions.png"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    about = task.exported[-1]["training"]
+    assert (about["step"], about["steps"], about["samples"]) == (300, 300, 4800)
+
+
+def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    whole = LineTask()
+    Training(whole, options(tmp_path / "whole"), CPU).run()
+    assert Training(Stopping(), options(tmp_path / "cut"), CPU).run() == INTERRUPTED
+    assert (tmp_path / "cut" / "last.pth").exists()
+    resumed = LineTask()
+    assert Training(resumed, options(tmp_path / "cut", resume=True), CPU).run() == 0
+    assert resumed.steps == list(range(38, 60))
+    for kind in ("model", "average"):
+        states = [
+            torch.load(tmp_path / name / "state.pth", weights_only=True)[kind] for name in ("whole", "cut")
+        ]
+        for name, tensor in states[0].items():
+            assert torch.equal(tensor, states[1][name]), name
+
+
+def test_minutes_are_kept(tmp_path: Path) -> None:
+    began = time.monotonic()
+    Training(Slow(), options(tmp_path / "run", steps=None, minutes=0.05), CPU).run()
+    assert time.monotonic() - began < 3.0 * 1.5  # the limit is 3 s; slack for a busy machine
+    plan = lines(tmp_path / "run", "plan")[-1]
+    state = torch.load(tmp_path / "run" / "state.pth", weights_only=True)
+    assert state["step"] == plan["steps"] == state["plan"][0]
+    assert lines(tmp_path / "run", "evaluation")[-1]["step"] == state["step"]
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to resume"):
+        Training(LineTask(), options(tmp_path / "run", resume=True), CPU)
+    Training(LineTask(), options(tmp_path / "run", steps=2), CPU).run()
+    with pytest.raises(UsageError, match="--resume"):
+        Training(LineTask(), options(tmp_path / "run"), CPU)
+    with pytest.raises(UsageError, match="--lr"):
+        Training(LineTask(), options(tmp_path / "run", resume=True, lr=0.5), CPU)
+    (tmp_path / "run" / "state.pth").write_bytes(b"cut off")
+    with pytest.raises(UsageError, match="damaged"):
+        Training(LineTask(), options(tmp_path / "run", resume=True), CPU)
+
+
+def test_a_run_needs_one_length(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--minutes or --steps"):
+        options(tmp_path, steps=None)
+    with pytest.raises(UsageError, match="positive"):
+        options(tmp_path, steps=-3)
+
+
+def half_of_the_work(rank: int, port: int, out: Path) -> None:
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": "2",
+    }
+    torch.set_num_threads(1)
+    workers = join_workers(CPU)
+    task = LineTask(workers=workers, norm=False)
+    Training(task, options(out, steps=12), CPU, workers=workers).run()
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_with_half_batches_make_the_steps_of_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes.spawn(half_of_the_work, (port, tmp_path / "two"), nprocs=2)
+    Training(LineTask(workers=Workers(), norm=False), options(tmp_path / "one", steps=12), CPU).run()
+    one, two = (
+        torch.load(tmp_path / name / "state.pth", weights_only=True)["average"] for name in ("one", "two")
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
