@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--synthetic", action="store_true", help="both networks on rendered data")
     what.add_argument("--real", type=Path, metavar="DIR", help="both networks on annotated real frames")
+    what.add_argument(
+        "--recorded", type=Path, metavar="DIR", help="the detector on your own recorded, annotated frames"
+    )
     what.add_argument("--pictures", type=Path, metavar="DIR", help="with --real: draw every frame here")
     weights = parser.add_argument_group("networks")
     weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
@@ -135,11 +138,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> None:
     files = (options.predictions, options.truth, options.dataset)
-    ways = (any(files), options.synthetic, options.real is not None)
+    ways = (any(files), options.synthetic, options.real is not None, options.recorded is not None)
     if sum(ways) != 1 or (ways[0] and not all(files)):
         raise UsageError(
-            "nothing to measure: give --predictions FILE --truth FILE --dataset NAME, or --synthetic, or "
-            "--real DIR"
+            "nothing to measure: give --predictions FILE --truth FILE --dataset NAME, or --synthetic, "
+            "--real DIR or --recorded DIR"
         )
 
 
@@ -150,6 +153,10 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         from pipeline.training.evaluate_real import evaluate_real
 
         return evaluate_real(options.real, options.centernet, options.a2j, options.pictures)
+    if options.recorded:
+        from pipeline.training.evaluate_recorded import evaluate_recorded
+
+        return evaluate_recorded(options.recorded, options.centernet)
     if options.dataset == "boxes":
         return evaluate_boxes(options.predictions, options.truth)
     return evaluate_predictions(options.predictions, options.truth, options.dataset, options.coordinates)
