@@ -27,6 +27,7 @@ A2J_NYU_MEAN = -0.66877532  # mm
 A2J_NYU_STD = 28.32958208  # mm
 
 # --- Hands ---------------------------------------------------------------------------------------------
+FLESH_MM = 11.0  # how far joints lie behind the surface that the camera sees: median of the synthetic scenes
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 
@@ -36,3 +37,31 @@ AZURE_FPS = 30  # 5, 15 or 30 (WFOV_UNBINNED: 15 at most)
 AZURE_TIMEOUT_S = 5.0  # longest wait for a frame
 AZURE_SYNCHRONIZED_IMAGES = True  # only captures that hold both depth and infrared
 CAMERA_MIRRORED = False  # True if the camera delivers a mirrored image: left and right are swapped
+
+# --- Tracking ------------------------------------------------------------------------------------------
+TRACK_DETECT_EVERY = 6  # frames from one run of the detector to the next while there is room for a hand
+TRACK_MATCH_MM = 150.0  # a detection further than this from where a track should be is another hand
+TRACK_SAME_MM = 45.0  # hands whose centres are nearer than this may be one hand
+TRACK_JUMP_MM = 120.0  # a hand that is found further from where it should be is doubtful
+TRACK_LEAST_SUPPORT = 0.35  # of the joints must lie on or behind a measured surface, else there is no hand
+TRACK_SURE_SUPPORT = 0.7  # with fewer of them the hand is doubtful
+TRACK_SUPPORT_MM = 45.0  # a surface that lies further behind a joint does not support it
+TRACK_LEAST_CONFIDENCE = 0.55  # of a track's usual confidence: below, the hand is doubtful
+TRACK_STRETCH = 0.3  # mean change of the bones' lengths, as a share, that makes a hand doubtful
+TRACK_TRUST = 4  # what a track starts with; doubt costs 1, a detector that does not see it 2; it ends at 0
+TRACK_MEMORY_S = 1.0  # a hand that comes back within this time is given its old id
+TRACK_MEMORY_MM = 300.0  # and within this distance
+TRACK_LONGEST_GAP_S = 0.5  # between two frames; after a longer one all tracks are forgotten
+TRACK_SCORE_DECAY = 0.98  # of a hand's score, for each frame in which the detector did not see it
+SIDE_SURE = 2.0  # log-odds of left against right above which one side is tried only
+SIDE_LIMIT = 5.0  # log-odds are kept within, so that old evidence can be outweighed
+SIDE_OF_DETECTION = 1.5  # log-odds that a detection of score 1 adds
+SIDE_OF_MIRRORS = 3.0  # log-odds for a factor e between the doubts with which both mirrors are read
+
+# --- Smoothing (One Euro filter) -----------------------------------------------------------------------
+SMOOTHING = True
+SMOOTHING_MIN_CUTOFF_HZ = 0.6  # lower: hands at rest tremble less
+SMOOTHING_BETA = 0.012  # Hz for one mm/s; higher: moving hands lag less
+
+# --- Engines -------------------------------------------------------------------------------------------
+CPU_THREADS = None  # that run the networks on the processor; None: the engine's choice

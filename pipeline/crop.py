@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.constants import CONFIDENCE_HALF_MM
 from pipeline.frame import DepthCamera
 from pipeline.networks.contracts import HandInput
 
@@ -110,6 +111,49 @@ class HandCrop:
         if self.mirrored:
             column = self.contract.size - 1 - column
         return np.stack([column, row, (depth - self.depth_mm) / self.contract.depth_unit_mm], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class CropPose:
+    """What A2J says about a crop.
+
+    Args:
+        crop: where it looked.
+        uvd: (J, 3) joints: column px, row px of the depth image, depth mm.
+        spread_mm: (J,) weighted standard deviation of the anchors' votes about each joint, at the depth of
+            the crop's centre.
+    """
+
+    crop: HandCrop
+    uvd: NDArray[np.float64]
+    spread_mm: NDArray[np.float64]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(J,) 1 / (1 + (spread / CONFIDENCE_HALF_MM)^2): from 1, all anchors agree, towards 0."""
+        return (1 / (1 + (self.spread_mm / CONFIDENCE_HALF_MM) ** 2)).astype(np.float32)
+
+    @property
+    def doubt_mm(self) -> float:
+        """Mean spread; infinite if a joint is not finite or not in front of the camera: no hand."""
+        sound = (
+            np.isfinite(self.uvd).all() and np.isfinite(self.spread_mm).all() and (self.uvd[:, 2] > 0).all()
+        )
+        return float(self.spread_mm.mean()) if sound else np.inf
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
+        u, v, _ = (self.uvd.min(axis=0) + self.uvd.max(axis=0)) / 2
+        return np.array([u, v, np.median(self.uvd[:, 2])])
+
+    @property
+    def moved_mm(self) -> float:
+        """How far the joints' centre lies from the crop's."""
+        crop = self.crop
+        middle = (crop.contract.size - 1) / 2
+        away = self.centre - (crop.x0 + crop.step_x * middle, crop.y0 + crop.step_y * middle, crop.depth_mm)
+        return float(np.linalg.norm(away * (crop.scale_mm / crop.step_x, crop.scale_mm / crop.step_y, 1)))
 
 
 def _side_mm(contract: HandInput, depth_mm: float) -> float:

@@ -15,10 +15,10 @@ from pipeline.constants import (
     A2J_CHECKPOINT,
     CAMERA_MIRRORED,
     CENTERNET_CHECKPOINT,
-    CONFIDENCE_HALF_MM,
+    FLESH_MM,
     RECROP_MM,
 )
-from pipeline.crop import HandCrop, find_hand
+from pipeline.crop import CropPose, HandCrop, find_hand
 from pipeline.engines import create_engine
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
@@ -40,39 +40,13 @@ class Timings:
     total_ms: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Pose:
-    """What A2J says about one crop: joints (J, 3) px, px, mm in the image; spread (J,) mm of the votes."""
-
-    crop: HandCrop
-    uvd: NDArray[np.float64]
-    spread_mm: NDArray[np.float64]
-
-    @property
-    def doubt(self) -> float:
-        """Mean spread of the votes, mm; infinite if a joint is not finite or not before the camera."""
-        sound = np.isfinite(self.uvd).all() and (self.uvd[:, 2] > 0).all()
-        return float(np.nan_to_num(self.spread_mm.mean(), nan=np.inf)) if sound else np.inf
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """(J,) 1 where all anchors agree, 1/2 where their votes spread by CONFIDENCE_HALF_MM."""
-        return (1 / (1 + (self.spread_mm / CONFIDENCE_HALF_MM) ** 2)).astype(np.float32)
-
-    @property
-    def centre(self) -> NDArray[np.float64]:
-        """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
-        u, v, _ = (self.uvd.min(axis=0) + self.uvd.max(axis=0)) / 2
-        return np.array([u, v, np.median(self.uvd[:, 2])])
-
-
 class HandPosePipeline:
     """Finds the hands of a frame and their joints.
 
     Args:
         engine: one of `pipeline.engines.ENGINES`.
         max_hands: at most so many of a frame, the ones with the best scores; None for all.
-        track: whether hands keep their identity from frame to frame.
+        track: for video: hands keep their identity from frame to frame (reserved: without effect so far).
         centernet, a2j: checkpoint files or networks; None for those that constants.py names.
         device: of the engine; None takes the best that is there.
 
@@ -93,14 +67,14 @@ class HandPosePipeline:
     ) -> None:
         if max_hands is not None and max_hands < 1:
             raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
-        detector = (
-            centernet if isinstance(centernet, CenterNet) else load_centernet(_weights(centernet, True))
-        )
-        joints = a2j if isinstance(a2j, A2J) else load_a2j(_weights(a2j, False))
-        self._detector_contract, self._hand_contract = detector.contract, joints.contract
-        size, hand_size = detector.contract.size, joints.contract.size
-        self._detector = create_engine(engine, detector.eval(), (3, size, size), device)
-        self._joints = create_engine(engine, joints.eval(), (1, hand_size, hand_size), device)
+        if not isinstance(centernet, CenterNet):
+            centernet = load_centernet(centernet or _default(CENTERNET_CHECKPOINT, "centernet"))
+        if not isinstance(a2j, A2J):
+            a2j = load_a2j(a2j or _default(A2J_CHECKPOINT, "a2j"))
+        self._detector_contract, self._hand_contract = centernet.contract, a2j.contract
+        size, hand_size = centernet.contract.size, a2j.contract.size
+        self._detector = create_engine(engine, centernet, (3, size, size), device)
+        self._joints = create_engine(engine, a2j, (1, hand_size, hand_size), device)
         self._anchors = anchor_grid(hand_size)
         self._max_hands = max_hands
         self.track = track
@@ -171,15 +145,15 @@ class HandPosePipeline:
     def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
         """All hands as one batch; those whose crop was off as a second one."""
         tries = [(k, crop) for k, one in enumerate(found) for crop in self._crops(frame, one)]
-        poses: dict[int, _Pose] = {}
+        poses: dict[int, CropPose] = {}
         for (k, _), pose in zip(tries, self._read(frame, [crop for _, crop in tries]), strict=True):
-            if k not in poses or pose.doubt < poses[k].doubt:
+            if k not in poses or pose.doubt_mm < poses[k].doubt_mm:
                 poses[k] = pose
-        poses = {k: pose for k, pose in poses.items() if np.isfinite(pose.doubt)}
-        off = [k for k, pose in poses.items() if _moved_mm(pose, frame.camera) > RECROP_MM]
+        poses = {k: pose for k, pose in poses.items() if np.isfinite(pose.doubt_mm)}
+        off = [k for k, pose in poses.items() if pose.moved_mm > RECROP_MM]
         again = [self._crop(frame.camera, poses[k].centre, poses[k].crop.mirrored) for k in off]
         for k, pose in zip(off, self._read(frame, again), strict=True):
-            if pose.doubt < poses[k].doubt:
+            if pose.doubt_mm < poses[k].doubt_mm:
                 poses[k] = pose
         return [self._hand(frame.camera, found[k], pose) for k, pose in poses.items()]
 
@@ -188,6 +162,8 @@ class HandPosePipeline:
         centre = find_hand(frame.depth, found.box)
         if centre is None:
             return []
+        if self._hand_contract.outside == "far":  # our crops are centred on joints, the published on surfaces
+            centre[2] += FLESH_MM
         known = self._hand_contract.handedness
         side = _seen(found.handedness)
         mirrors = [False] if known is None else [False, True] if side is None else [side != known]
@@ -196,7 +172,7 @@ class HandPosePipeline:
     def _crop(self, camera: DepthCamera, centre: NDArray[np.float64], mirrored: bool) -> HandCrop:
         return HandCrop.around(centre, camera, self._hand_contract, mirrored)
 
-    def _read(self, frame: Frame, crops: list[HandCrop]) -> list[_Pose]:
+    def _read(self, frame: Frame, crops: list[HandCrop]) -> list[CropPose]:
         """A2J on all crops at once."""
         if not crops:
             return []
@@ -208,11 +184,11 @@ class HandPosePipeline:
         positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
         spreads = voted.spread.numpy().astype(np.float64)
         return [
-            _Pose(crop, crop.to_image(position), spread * crop.scale_mm)
+            CropPose(crop, crop.to_image(position), spread * crop.scale_mm)
             for crop, position, spread in zip(crops, positions, spreads, strict=True)
         ]
 
-    def _hand(self, camera: DepthCamera, found: Detection, pose: _Pose) -> Hand:
+    def _hand(self, camera: DepthCamera, found: Detection, pose: CropPose) -> Hand:
         side, known = found.handedness, self._hand_contract.handedness
         if side is None and known is not None:
             side = _seen(_OTHER[known] if pose.crop.mirrored else known)
@@ -234,23 +210,11 @@ def _seen(side: Handedness | None) -> Handedness | None:
     return _OTHER[side] if CAMERA_MIRRORED and side is not None else side
 
 
-def _moved_mm(pose: _Pose, camera: DepthCamera) -> float:
-    """How far the joints' centre lies from the crop's."""
-    crop = pose.crop
-    half = (crop.contract.size - 1) / 2
-    middle = np.array([crop.x0 + crop.step_x * half, crop.y0 + crop.step_y * half, crop.depth_mm])
-    pixels = (pose.centre - middle) / (crop.step_x, crop.step_y, crop.scale_mm)
-    return float(np.linalg.norm(pixels)) * crop.scale_mm
-
-
-def _weights(path: str | Path | None, detector: bool) -> Path:
-    """The given checkpoint or the default one."""
-    if path is not None:
-        return Path(path)
-    default, name = (CENTERNET_CHECKPOINT, "centernet") if detector else (A2J_CHECKPOINT, "a2j")
-    if not default.is_file():
+def _default(checkpoint: Path, name: str) -> Path:
+    """The checkpoint that constants.py names."""
+    if not checkpoint.is_file():
         raise HandPoseError(
-            f"the weights {default} are missing: train them (python3 -m pipeline.training.train_{name}) "
+            f"the weights {checkpoint} are missing: train them (python3 -m pipeline.training.train_{name}) "
             f"or name a checkpoint (--{name} FILE)"
         )
-    return default
+    return checkpoint

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import pipeline
 from pipeline import hand_pose
+from pipeline.constants import CONFIDENCE_HALF_MM, FLESH_MM
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand
@@ -123,8 +124,7 @@ def frame() -> Frame:
     depth = np.full((576, 640), 2500, np.uint16)
     for (x0, y0, x1, y1), (u, v), z in zip(BOXES.astype(int), TIPS, (700, 1400), strict=True):
         depth[y0:y1, x0:x1] = z
-        depth[v - 3 : v + 4, u - 3 : u + 4] = z - 40
-        depth[v, u] = z - 50
+        depth[v - 1 : v + 2, u - 1 : u + 2] = z - 50
     return Frame(depth, depth // 2, CAMERA, timestamp_us=7, index=3)
 
 
@@ -242,7 +242,7 @@ def test_empty_frames_have_no_hands() -> None:
 def nearest_pixels(hands: list[Hand]) -> NDArray[np.float64]:
     """Joint 0 without what NearestPoint adds to its row, in px of the image, and its depth."""
     uvd = np.array([hand.joints_uvd[0] for hand in hands], float)
-    uvd[:, 1] -= 10 * 260 / SIZE * CAMERA.fy / np.array([700, 1400])[: len(hands)]
+    uvd[:, 1] -= 10 * 260 / SIZE * CAMERA.fy / (np.array([700, 1400]) + FLESH_MM)[: len(hands)]
     return uvd
 
 
@@ -301,11 +301,23 @@ def test_weights_that_know_both_hands_see_no_mirror(monkeypatch: pytest.MonkeyPa
     assert [hand.handedness for hand in hands] == [None, None]
 
 
+def test_crops_are_centred_on_what_the_weights_were_trained_about(
+    pose: HandPosePipeline, frame: Frame
+) -> None:
+    pose.estimate(frame, BOXES[:1], ["right"])
+    pose._hand_contract = HandInput(size=SIZE, window_px=220.0, window_fx=588.0)
+    pose.estimate(frame, BOXES[:1])
+    middle = SIZE // 2
+    ours, published = (batch[0, 0, middle, middle] for batch in pose._joints.batches)  # type: ignore[attr-defined]
+    assert ours == pytest.approx(-FLESH_MM / 150, abs=1e-5)  # about joints, behind the surface
+    assert published == 0  # about the surface
+
+
 def test_confidence_is_the_agreement_of_the_anchors(pose: HandPosePipeline, frame: Frame) -> None:
     sure, unsure = pose.estimate(frame, BOXES, ["right", "right"])
     np.testing.assert_allclose(sure.confidence, 1, atol=1e-4)
     spread_mm = np.sqrt(2) * 9 * 260 / SIZE
-    expected = 1 / (1 + (spread_mm / hand_pose.CONFIDENCE_HALF_MM) ** 2)
+    expected = 1 / (1 + (spread_mm / CONFIDENCE_HALF_MM) ** 2)
     np.testing.assert_allclose(unsure.confidence, expected, rtol=1e-3)
     assert unsure.score == pytest.approx(expected, rel=1e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ def create_engine(
 
     Args:
         name: one of `ENGINES`; "auto" takes the fastest that is there.
-        module: in eval mode; it is copied, not changed.
+        module: it is copied, not changed, and run in eval mode.
         input_shape: (C, S, S) of one input.
         device: "cpu", "cuda", ...; None takes the best that is there.
 
@@ -45,6 +46,6 @@ def create_engine(
     """
     if name not in ENGINES:
         raise UsageError(f"the engine {name!r} is unknown: choose one of {', '.join(ENGINES)}")
-    from pipeline.engines.torch_engine import TorchEngine  # noqa: PLC0415
+    from pipeline.engines.torch_engine import TorchEngine
 
-    return TorchEngine(module, input_shape, device)
+    return TorchEngine(copy.deepcopy(module).eval(), input_shape, device)

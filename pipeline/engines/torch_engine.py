@@ -15,7 +15,7 @@ class TorchEngine:
     """Runs a module in float32, its BatchNorm layers folded into the convolutions before them.
 
     Args:
-        module: in eval mode; it is copied, not changed.
+        module: in eval mode; it is copied.
         input_shape: (C, S, S) of one input.
         device: None takes a GPU if there is one.
 
