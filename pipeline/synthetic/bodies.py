@@ -138,10 +138,7 @@ class BodyModel:
         """(N, V, 3) metres: linear blend skinning with four bones a vertex; arguments as of `joints`."""
         shift = joints - (rotations @ shape.joints[..., None])[..., 0]
         transform = torch.cat([rotations, shift[..., None]], 3).flatten(2)  # (N, bones, 12)
-        blended = sum(
-            transform[:, self._bone[:, k]] * self._weight[None, :, k, None]
-            for k in range(self._bone.shape[1])
-        )
+        blended = (transform[:, self._bone] * self._weight[..., None]).sum(2)  # (N, V, 12)
         blended = blended.unflatten(2, (3, 4))  # (N, V, 3, 4)
         moved = (blended[..., :3] * shape.vertices[:, :, None]).sum(-1)
         return moved + blended[..., 3]

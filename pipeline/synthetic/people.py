@@ -163,7 +163,9 @@ class PeopleModel:
     def _materials(self, sleeve: Tensor) -> Tensor:
         """(N, V) material of each vertex."""
         body = self.body
-        covered = {SHIRT: ("pelvis", "spine", "chest", "clavicle", "upperarm", "lowerarm", "wrist")}
+        covered: dict[int, tuple[str, ...]] = {
+            SHIRT: ("pelvis", "spine", "chest", "clavicle", "upperarm", "lowerarm", "wrist")
+        }
         covered |= {TROUSERS: ("upperleg", "lowerleg"), SHOES: ("foot",)}
         material = torch.full_like(body.vertex_bone, SKIN)
         for number, bones in covered.items():

@@ -91,7 +91,7 @@ class SceneGenerator:
         )
 
     def _needed_reach(self, scene: Scene) -> Tensor:
-        """(B,) metres, so that most cameras see the nearest person: nobody looks on with one that does not."""
+        """(B,) metres, so that most cameras see the nearest person."""
         count = len(scene)
         depth = (scene.camera[scene.image] @ scene.place[..., None])[:, 2, 0]
         nearest = torch.full((count,), torch.inf, device=self.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def joint_label(bone: str) -> str:
     return f"{label}.{side}" if side else label
 
 
-def sample_shapes(model: torch.nn.Module, adults: int, children: int) -> tuple[FloatArray, FloatArray]:
+def sample_shapes(model: Any, adults: int, children: int) -> tuple[FloatArray, FloatArray]:
     """Vertices (N, V, 3) and anny's joints (N, bones, 3) in metres, of people of 5 to 80 years."""
     from anny.shape_distribution import SimpleShapeDistribution
 
