@@ -218,8 +218,8 @@ class FolderRecorder(Recorder):
     """The folders of centernet_kinect: numbered 16-bit images, and `camera.json`.
 
     Frames are added behind those that are there. `casted_ir_image` is for looking at and labelling: the
-    brightness as 8 bits, on a scale that shows hands and not, as in the original, modulo 256. `annotation` and
-    `rgb_image` are made and left empty.
+    brightness as 8 bits, on a scale that shows hands and not, as in the original, modulo 256. `annotation`
+    and `rgb_image` are made and left empty.
 
     Args:
         path: the folder; made if it is not there.
@@ -298,5 +298,5 @@ class FolderRecorder(Recorder):
 
 
 def _visible(ir: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """8 bits that rise with the root of the brightness: skin at 1 m, about 800 to 2000, is light grey."""
-    return (5 * np.sqrt(ir, dtype=np.float32)).clip(0, 255).astype(np.uint8)
+    """8 bits that rise with the logarithm of the brightness from 2^5 to 2^16: hands near and far are grey."""
+    return ((np.log2(np.maximum(ir, 1), dtype=np.float32) - 5) * (255 / 11)).clip(0, 255).astype(np.uint8)
