@@ -24,7 +24,7 @@ def pixel_noise(depth: Tensor) -> float:
     return float((second[measured].square().mean() / 6).sqrt())
 
 
-@pytest.mark.parametrize(("z", "low", "high"), [(0.6, 0.3, 0.9), (1.0, 0.6, 1.5), (2.0, 1.5, 4.0)])
+@pytest.mark.parametrize(("z", "low", "high"), [(0.6, 0.3, 0.9), (1.0, 0.4, 1.3), (2.0, 0.8, 3.0)])
 def test_noise_grows_with_distance_as_measured_on_a_real_camera(z: float, low: float, high: float) -> None:
     depth, _ = simulate_tof(wall(z), torch.full((24, 96, 96), 0.7), 500.0, Sampler("cpu", 1))
     assert low < pixel_noise(depth) < high
@@ -40,7 +40,7 @@ def test_dark_surfaces_are_noisier_and_get_lost() -> None:
         noise.append(pixel_noise(depth))
         holes.append(float((depth == 0).float().mean()))
     assert noise[1] > 1.5 * noise[0]
-    assert holes[2] > 0.3 > 10 * holes[0]
+    assert holes[2] > 0.2 > 10 * holes[0]
 
 
 def test_nothing_there_is_never_measured() -> None:
@@ -104,10 +104,10 @@ def test_structured_light_throws_a_shadow_on_one_side() -> None:
 def test_structured_light_depth_is_coarser_far_away() -> None:
     steps = []
     for z in (0.8, 3.0):
-        tilted = z + 0.1 * torch.linspace(0, 1, 96).expand(12, 96, 96)
+        tilted = z + 0.2 * z * torch.linspace(0, 1, 96).expand(12, 96, 96)
         depth = simulate_structured_light(tilted, 500.0, Sampler("cpu", 8))
-        steps.append(np.mean([len(image[image > 0].unique()) for image in depth]))
-    assert steps[0] > 2 * steps[1]
+        steps.append(np.mean([np.diff(image[image > 0].unique()).mean() for image in depth]))
+    assert steps[1] > 4 * steps[0]
 
 
 def test_same_seed_same_image() -> None:
