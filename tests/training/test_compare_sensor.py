@@ -40,4 +40,6 @@ def test_simulated_noise_is_that_of_the_real_camera_or_a_little_more(
     )
     assert (ours > 0.9 * measured).all()
     assert (ours < 2.5 * measured).all()
-    assert cv2.imread(str(tmp_path / "out.png")).shape == (2 * 576, 3 * 640, 3)
+    picture = cv2.imread(str(tmp_path / "out.png"))
+    assert picture is not None
+    assert picture.shape == (2 * 576, 3 * 640, 3)
