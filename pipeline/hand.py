@@ -30,6 +30,16 @@ class Skeleton:
     def num_joints(self) -> int:
         return len(self.joint_names)
 
+    @property
+    def root(self) -> int:
+        """The joint that no bone leads to: the wrist, or the middle of the palm."""
+        return min(set(range(self.num_joints)) - {child for _, child in self.bones})
+
+    @property
+    def knuckles(self) -> tuple[int, ...]:
+        """The joints at the other ends of the root's bones, without the thumb's."""
+        return tuple(child for parent, child in self.bones if parent == self.root and self.fingers[child] > 0)
+
 
 def _hand21() -> Skeleton:
     """The order of OpenPose and MediaPipe: wrist, then each finger from the palm to its tip."""

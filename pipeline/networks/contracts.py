@@ -51,6 +51,8 @@ class HandInput:
         mean, std: the network sees (depth - centre depth - mean) / std, mm.
         depth_unit_mm: millimetres for one unit of the network's depth output.
         handedness: the only hand the network knows (the other is mirrored on its way in and back), or None.
+        upright: whether the network reads a hand best when its palm points up in the crop: a first look at
+            the hand as it is tells how far to turn the crop for the second.
         skeleton: the joints it predicts.
     """
 
@@ -64,4 +66,5 @@ class HandInput:
     std: float = 1.0
     depth_unit_mm: float = 1.0
     handedness: Handedness | None = None
+    upright: bool = False
     skeleton: Skeleton = HAND_21

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from pipeline.hand import HAND_21, Skeleton
+from pipeline.training.warp import palm_roll, rotation, sample_nearest
 
 
 @dataclass(frozen=True)
@@ -17,22 +19,29 @@ class HandAugmentation:
     Args:
         depth_range_mm: depth of one unit of the image.
         mm_per_px: of the given crops.
-        roll: largest rotation in the image plane, rad.
+        upright: share of the crops that are turned until the palm points up, as in a second look at a hand;
+            the others are turned by up to `roll`.
+        upright_std: by how far that second look's angle is off, rad.
+        roll: rad.
         scale: largest relative change of the hand's size, in all three dimensions.
         shift_px: largest shift within the crop, px of the given crops.
         depth_mm: largest shift along the optical axis.
         noise_mm: largest standard deviation of the noise added to a crop.
         erase: share of the crops in which a rectangle is missing or covered.
+        skeleton: of the joints.
     """
 
     depth_range_mm: float
     mm_per_px: float
+    upright: float = 0.0
+    upright_std: float = 0.3
     roll: float = math.pi
     scale: float = 0.1
     shift_px: float = 4.0
     depth_mm: float = 12.0
     noise_mm: float = 2.5
     erase: float = 0.3
+    skeleton: Skeleton = HAND_21
 
     def __call__(
         self,
@@ -59,16 +68,17 @@ class HandAugmentation:
         def uniform(limit: float, *shape: int) -> Tensor:
             return (torch.rand(count, *shape, generator=generator, device=images.device) * 2 - 1) * limit
 
-        angle, scale, shift = (
+        scale, shift = 1 + uniform(self.scale), uniform(self.shift_px * resolution, 2)
+        off = torch.randn(count, generator=generator, device=images.device) * self.upright_std
+        angle = torch.where(
+            torch.rand(count, generator=generator, device=images.device) < self.upright,
+            off - palm_roll(joints, self.skeleton),
             uniform(self.roll),
-            1 + uniform(self.scale),
-            uniform(self.shift_px * resolution, 2),
         )
         depth_shift, noise = uniform(self.depth_mm), uniform(self.noise_mm).abs()
-        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)
-        linear = rotation * (resolution * scale)[:, None, None]  # (N, 2, 2)
+        linear = rotation(angle) * (resolution * scale)[:, None, None]  # (N, 2, 2)
 
-        moved = _sampled(images, linear, shift, size)
+        moved = sample_nearest(images, linear, shift, size)
         speckle = torch.randn(moved.shape, generator=generator, device=images.device)
         depth = moved * _per_image(scale) + _per_image(depth_shift / self.depth_range_mm)
         depth = (depth + speckle * _per_image(noise / self.depth_range_mm)).clamp(-1.0, 1.0)
@@ -98,14 +108,3 @@ class HandAugmentation:
 
 def _per_image(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-def _sampled(images: Tensor, linear: Tensor, shift: Tensor, size: int) -> Tensor:
-    """Nearest-neighbour warp: output = linear (input - its middle) + shift, relative to the middle."""
-    inverse = torch.linalg.inv(linear)
-    unit = 2.0 / (images.shape[-1] - 1)  # of grid_sample's coordinates, for one px of the input
-    translation = -(inverse @ shift[..., None]) * unit  # (N, 2, 1)
-    theta = torch.cat([inverse * ((size - 1) / 2 * unit), translation], dim=-1)
-    grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=True)
-    # Outside the images lies zero: subtract what it stands for.
-    return F.grid_sample(images - 1.0, grid, mode="nearest", align_corners=True) + 1.0

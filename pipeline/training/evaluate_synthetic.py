@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
+from pipeline.networks.contracts import HandInput
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.metrics import (
     ImageBoxes,
@@ -23,12 +24,15 @@ from pipeline.training.metrics import (
     worst_joint_shares,
 )
 from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
+from pipeline.training.warp import palm_roll, rotation, sample_nearest
 
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
     from pipeline.synthetic.scenes import SceneBatch
 
 FloatArray = NDArray[np.float64]
+
+MARGIN = 1.5  # side of the rendered hands over that of the network's input
 
 WRIST, TIPS = 0, [4, 8, 12, 16, 20]
 SMALLEST_HAND_PX = 20.0  # longer side in the 640x576 image
@@ -47,7 +51,14 @@ def evaluate_hands(model: A2J, count: int = 2048, seed: int = TEST_SEED) -> dict
     contract = model.contract
     if contract.crop_mm is None:
         raise ValueError("only networks that see metric crops can be evaluated on rendered hands")
-    return hand_figures(model, fixed_crops(count, seed, contract.size, contract.crop_mm))
+    return hand_figures(model, hand_crops(contract, count, seed))
+
+
+def hand_crops(contract: HandInput, count: int, seed: int) -> list[CropBatch]:
+    """The first `count` hands of a fixed set, with a margin around what the network sees of them."""
+    assert contract.crop_mm is not None
+    size = 2 * round(contract.size * MARGIN / 2)
+    return fixed_crops(count, seed, size, contract.crop_mm * size / contract.size)
 
 
 def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
@@ -80,13 +91,36 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
 
 @torch.no_grad()
 def predict_hands(model: A2J, images: Tensor, chunk: int = 64) -> Tensor:
-    """(N, 1, S, S) to (N, J, 3): column px, row px, depth relative to the centre in px of the crop."""
-    anchors = anchor_grid(images.shape[-1]).to(images.device)
-    parts = [
-        aggregate(*model(part.contiguous(memory_format=torch.channels_last)), anchors).positions
-        for part in images.split(chunk)
-    ]
-    return torch.cat(parts)[..., [1, 0, 2]]
+    """Joints of the hands in the middle of crops, by one look or, if the contract says so, a second one.
+
+    Args:
+        model: on the images' device.
+        images: (N, 1, R, R), of the network's scale and at least its size.
+
+    Returns:
+        (N, J, 3): column px, row px, depth relative to the centre in px of the given crops.
+    """
+    parts = []
+    for part in images.split(chunk):
+        middle = torch.full((len(part), 2), (part.shape[-1] - 1) / 2, device=part.device)
+        joints = _look(model, part, middle, torch.zeros(len(part), device=part.device))
+        if model.contract.upright:
+            middle = (joints[..., :2].amin(1) + joints[..., :2].amax(1)) / 2
+            joints = _look(model, part, middle, -palm_roll(joints, model.contract.skeleton))
+        parts.append(joints)
+    return torch.cat(parts)
+
+
+def _look(model: A2J, images: Tensor, middle: Tensor, turn: Tensor) -> Tensor:
+    """Joints in the images (N, J, 3), seen in crops about `middle` (N, 2) px turned by `turn` (N,) rad."""
+    size, half = model.contract.size, (images.shape[-1] - 1) / 2
+    linear = rotation(turn)  # (N, 2, 2)
+    shift = -(linear @ (middle - half)[..., None]).squeeze(-1)
+    crops = sample_nearest(images, linear, shift, size)
+    answer = model(crops.contiguous(memory_format=torch.channels_last))
+    joints = aggregate(*answer, anchor_grid(size).to(images.device)).positions[..., [1, 0, 2]]
+    uv = (joints[..., :2] - (size - 1) / 2 - shift[:, None]) @ linear + half
+    return torch.cat([uv, joints[..., 2:]], dim=-1)
 
 
 def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:

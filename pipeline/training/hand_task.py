@@ -26,6 +26,8 @@ from pipeline.training.replay import ReplayRing
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
 
+UPRIGHT_SHARE = 0.7  # of the samples of a network that gets a second look
+
 
 @dataclass(frozen=True)
 class RenderedHands:
@@ -87,7 +89,12 @@ class HandTask:
         assert contract.crop_mm is not None
         self._sizes = sizes or (contract.size,)
         self._ring = data.ring()
-        self._augment = HandAugmentation(contract.depth_range_mm, contract.crop_mm / contract.size)
+        self._augment = HandAugmentation(
+            contract.depth_range_mm,
+            contract.crop_mm / contract.size,
+            upright=UPRIGHT_SHARE if contract.upright else 0.0,
+            skeleton=contract.skeleton,
+        )
         device = next(model.parameters()).device
         self._anchors = {size: anchor_grid(size).to(device) for size in self._sizes}
         self._generator = torch.Generator(device)
@@ -152,4 +159,5 @@ def hand_contract(size: int, crop_mm: float = 260.0) -> HandInput:
         std=150.0,
         depth_unit_mm=crop_mm / size,
         handedness="right",
+        upright=True,
     )

@@ -11,10 +11,11 @@ import torch
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.training.commands import Place, train
+from pipeline.training.evaluate_synthetic import hand_crops
 from pipeline.training.hand_task import HandData, HandTask, hand_contract
 from pipeline.training.loop import Task
 from pipeline.training.options import add_loop_options
-from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, fixed_crops
+from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed
 
 PRESETS = {
     "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 64, "size": 96},
@@ -41,7 +42,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
         arguments.batch,
         arguments.replay,
     )
-    held_out = fixed_crops(arguments.held_out, HELD_OUT_SEED, size, crop_mm)
+    held_out = hand_crops(model.contract, arguments.held_out, HELD_OUT_SEED)
     return HandTask(model, data, held_out, arguments.sizes)
 
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=_sizes, help="let the input grow, e.g. 64,96,128: each for an equal share of the run"
     )
     parser.add_argument("--margin", type=float, default=1.25, help="side of the rendered crops over --size")
-    parser.add_argument("--held-out", type=int, default=512, help="crops of the periodic evaluation")
+    parser.add_argument("--held-out", type=int, default=512, help="hands of the periodic evaluation")
     return train(parser.parse_args(argv), PRESETS, make_task)
 
 

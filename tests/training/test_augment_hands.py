@@ -1,14 +1,17 @@
 """Labels of hand crops follow the pixels."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.hand import Skeleton
 from pipeline.training.augment_hands import HandAugmentation
 
-QUIET = {"noise_mm": 0.0, "erase": 0.0}
+FINGER = Skeleton(("wrist", "index_mcp"), ((0, 1),), (-1, 1))
+QUIET: dict[str, Any] = {"noise_mm": 0.0, "erase": 0.0, "skeleton": FINGER}
 
 
 def blobs(count: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,10 +69,22 @@ def test_nothing_to_do_changes_nothing() -> None:
 def test_far_stays_far_and_values_stay_in_range() -> None:
     images, joints = blobs(16, 128)
     far = images >= 1
-    augment = HandAugmentation(150.0, 2.0, roll=0.0, scale=0.0, shift_px=0.0, erase=0.0, noise_mm=30.0)
+    augment = HandAugmentation(
+        150.0, 2.0, roll=0.0, scale=0.0, shift_px=0.0, erase=0.0, noise_mm=30.0, skeleton=FINGER
+    )
     varied, _ = augment(images, joints, 128, torch.Generator().manual_seed(1))
     assert (varied[far] == 1).all()
     assert varied.abs().max() <= 1
     covered, _ = HandAugmentation(150.0, 2.0, erase=1.0)(images, joints, 128, torch.Generator())
     assert covered.abs().max() <= 1
     assert ((covered < 1).flatten(1).sum(1) > 400).any()  # rectangles that cover
+
+
+def test_upright_hands_point_up_but_for_the_spread() -> None:
+    images, joints = blobs(200, 64)
+    augment = HandAugmentation(150.0, 2.0, upright=1.0, upright_std=0.2, **QUIET)
+    _, labels = augment(images, joints, 64, torch.Generator().manual_seed(0))
+    right, down = (labels[:, 1, :2] - labels[:, 0, :2]).unbind(1)
+    angle = torch.atan2(right, -down)
+    assert abs(float(angle.mean())) < 0.06
+    assert float(angle.std()) == pytest.approx(0.2, rel=0.2)
