@@ -41,6 +41,7 @@ CAMERA_MIRRORED = False  # True if the camera delivers a mirrored image: left an
 # --- Tracking ------------------------------------------------------------------------------------------
 TRACK_DETECT_EVERY = 6  # frames from one run of the detector to the next while there is room for a hand
 TRACK_MATCH_MM = 150.0  # a detection further than this from where a track should be is another hand
+TRACK_OTHER_SIDE_MM = 60.0  # added to the distance between a left and a right hand
 TRACK_SAME_MM = 45.0  # hands whose centres are nearer than this may be one hand
 TRACK_JUMP_MM = 120.0  # a hand that is found further from where it should be is doubtful
 TRACK_LEAST_SUPPORT = 0.35  # of the joints must lie on or behind a measured surface, else there is no hand
@@ -48,6 +49,7 @@ TRACK_SURE_SUPPORT = 0.7  # with fewer of them the hand is doubtful
 TRACK_SUPPORT_MM = 45.0  # a surface that lies further behind a joint does not support it
 TRACK_LEAST_CONFIDENCE = 0.55  # of a track's usual confidence: below, the hand is doubtful
 TRACK_STRETCH = 0.3  # mean change of the bones' lengths, as a share, that makes a hand doubtful
+TRACK_SHADOW_IOU = 0.2  # the detector may leave out a hand whose box overlaps another one's more
 TRACK_TRUST = 4  # what a track starts with; doubt costs 1, a detector that does not see it 2; it ends at 0
 TRACK_MEMORY_S = 1.0  # a hand that comes back within this time is given its old id
 TRACK_MEMORY_MM = 300.0  # and within this distance

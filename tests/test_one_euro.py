@@ -1,0 +1,98 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.constants import SMOOTHING_BETA, SMOOTHING_MIN_CUTOFF_HZ
+from pipeline.one_euro import OneEuroFilter
+
+RATE = 30.0
+
+
+def literal(values: NDArray[np.float64], rate: float, min_cutoff: float, beta: float) -> list[float]:
+    """The paper's algorithm for one number at a fixed rate, step by step."""
+
+    def alpha(cutoff: float) -> float:
+        tau = 1 / (2 * np.pi * cutoff)
+        return 1 / (1 + tau * rate)
+
+    out, speed = [float(values[0])], 0.0
+    for last, value in pairwise(values):
+        speed = alpha(1.0) * (value - last) * rate + (1 - alpha(1.0)) * speed
+        share = alpha(min_cutoff + beta * abs(speed))
+        out.append(share * value + (1 - share) * out[-1])
+    return out
+
+
+def run(points: NDArray[np.float64], rate: float = RATE, weight: float = 1.0) -> NDArray[np.float64]:
+    """(T, N, D) through a filter with the program's settings."""
+    smooth = OneEuroFilter(SMOOTHING_MIN_CUTOFF_HZ, SMOOTHING_BETA)
+    return np.array([smooth(p, 1 / rate, np.full(len(p), weight)) for p in points])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=12),
+    st.floats(5, 120),
+    st.floats(0.1, 5),
+    st.floats(0, 0.1),
+)
+def test_equals_the_papers_algorithm(
+    values: list[float], rate: float, min_cutoff: float, beta: float
+) -> None:
+    smooth = OneEuroFilter(min_cutoff, beta)
+    series = np.array(values)
+    found = [smooth(np.array([[value]]), 1 / rate)[0, 0] for value in series]
+    np.testing.assert_allclose(found, literal(series, rate, min_cutoff, beta), rtol=1e-9, atol=1e-6)
+
+
+def test_points_are_filtered_apart_from_each_other() -> None:
+    random = np.random.default_rng(0)
+    points = random.normal(0, 20, (15, 21, 3)).cumsum(axis=0)
+    together = run(points)
+    for joint in (0, 7, 20):
+        np.testing.assert_allclose(together[:, joint], run(points[:, [joint]])[:, 0])
+
+
+def test_still_points_tremble_less() -> None:
+    noise = np.random.default_rng(1).normal(0, 2.0, (600, 21, 3))
+    found = run(noise)[60:]
+    assert np.sqrt((found**2).mean()) < 0.35 * 2.0
+
+
+def test_a_metre_a_second_lags_less_than_a_frame() -> None:
+    for rate in (15.0, 30.0, 60.0):
+        time = np.arange(60) / rate
+        points = np.zeros((60, 1, 3))
+        points[:, 0, 0] = 1000 * time
+        for weight in (1.0, 0.7):
+            lag_mm = points[-1, 0, 0] - run(points, rate, weight)[-1, 0, 0]
+            assert 0 < lag_mm < 1000 / 30
+
+
+def test_a_longer_pause_counts_more_than_a_short_one() -> None:
+    moved = []
+    for seconds in (0.01, 0.033, 0.2):
+        smooth = OneEuroFilter(1.0, 0.0)
+        smooth(np.zeros((1, 3)), 0.0)
+        moved.append(smooth(np.ones((1, 3)), seconds)[0, 0])
+    assert 0 < moved[0] < moved[1] < moved[2] < 1
+
+
+def test_unsure_points_move_less() -> None:
+    smooth = OneEuroFilter(1.0, 0.0)
+    smooth(np.zeros((3, 3)), 1 / RATE)
+    none, half, full = smooth(np.ones((3, 3)), 1 / RATE, np.array([0, 0.5, 1]))[:, 0]
+    assert none == 0
+    assert 0 < half < full < 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_nothing_moves_while_no_time_passes(seconds: float) -> None:
+    smooth = OneEuroFilter(1.0, 0.1)
+    first = smooth(np.zeros((1, 3)), 1 / RATE)
+    first += 5  # the caller's own copy
+    np.testing.assert_array_equal(smooth(np.ones((1, 3)), seconds), 0)

@@ -1,0 +1,431 @@
+"""Tracking on scripted hands: what the detector and the joint network would say is written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.constants import TRACK_DETECT_EVERY
+from pipeline.frame import Frame
+from pipeline.hand import HAND_21, Detection, Hand, Handedness
+from pipeline.side_belief import SideBelief, evidence_of_mirrors
+from pipeline.sight import Look, Sighting, centre_of
+from pipeline.track_quality import support
+from pipeline.tracking import Tracker
+from tests.scripted import CAMERA, open_hand
+
+WALL_MM = 2500
+Path3D = Callable[[int], tuple[float, float, float] | None]
+
+
+def hand_at(*place: float) -> NDArray[np.float64]:
+    """(21, 3) mm of an open hand whose centre is at (x, y, z) mm."""
+    return open_hand((place[0], place[1], place[2])).joints_xyz.astype(np.float64)
+
+
+@dataclass
+class Actor:
+    """A hand that is somewhere (mm) at a frame, or nowhere."""
+
+    where: Path3D
+    side: Handedness = "right"
+    detected_as: Callable[[int], Handedness | None] | None = None
+    overlooked: Callable[[int], bool] = lambda _: False
+    hallucinated: bool = False  # the joint network is as sure without the hand
+
+    def joints(self, index: int) -> NDArray[np.float64] | None:
+        place = self.where(index)
+        return None if place is None else hand_at(*place)
+
+
+@dataclass(frozen=True)
+class ScriptedReading:
+    uvd: NDArray[np.float64]
+    doubt_mm: float
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        return np.full(21, 1 / (1 + (self.doubt_mm / 20) ** 2), np.float32)
+
+
+@dataclass
+class ScriptedEyes:
+    """Knows where all actors are; the network reads the nearest one, surer of it on its own side."""
+
+    actors: Sequence[Actor]
+    order: Sequence[int] | None = None  # in which detections are listed
+    one_sided: bool = True
+    looks: list[tuple[int, bool]] = field(default_factory=list)  # frame, whether the detector ran
+    read_sides: list[int] = field(default_factory=list)  # how many looks each frame took
+
+    def frame(self, index: int, stamp_us: int | None = None) -> Frame:
+        depth = np.full((CAMERA.height, CAMERA.width), WALL_MM, np.uint16)
+        for actor in self.actors:
+            joints = actor.joints(index)
+            if joints is None:
+                continue
+            for u, v, z in CAMERA.project(joints).round().astype(int):
+                part = depth[max(v - 4, 0) : max(v + 5, 0), max(u - 4, 0) : max(u + 5, 0)]
+                np.minimum(part, np.uint16(z), out=part)
+        return Frame(depth, None, CAMERA, 33_333 * index if stamp_us is None else stamp_us, index)
+
+    def see(self, frame: Frame) -> list[Sighting]:
+        self.looks.append((frame.index, True))
+        found = []
+        for k in self.order or range(len(self.actors)):
+            actor = self.actors[k]
+            joints = actor.joints(frame.index)
+            if joints is None or actor.overlooked(frame.index):
+                continue
+            uvd = CAMERA.project(joints)
+            box = np.concatenate([uvd[:, :2].min(axis=0), uvd[:, :2].max(axis=0)]).astype(np.float32)
+            if (box[2:] < 0).any() or (box[:2] > (CAMERA.width, CAMERA.height)).any():
+                continue
+            side = actor.side if actor.detected_as is None else actor.detected_as(frame.index)
+            found.append(Sighting(Detection(box, 0.9, side), centre_of(uvd)))
+        return found
+
+    def read(self, frame: Frame, looks: Sequence[Look]) -> list[ScriptedReading | None]:
+        self.read_sides.append(len(looks))
+        return [self._read(frame.index, look) for look in looks]
+
+    def _read(self, index: int, look: Look) -> ScriptedReading:
+        place = CAMERA.unproject(look.centre)
+        nearest, best = None, 130.0
+        for actor in self.actors:
+            joints = actor.joints(index)
+            if joints is not None:
+                distance = float(np.linalg.norm(CAMERA.unproject(centre_of(CAMERA.project(joints))) - place))
+                if distance < best:
+                    nearest, best = (actor, joints), distance
+        if nearest is None:
+            invents = any(actor.hallucinated for actor in self.actors)
+            shift = place - CAMERA.unproject(centre_of(CAMERA.project(hand_at(*place))))
+            return ScriptedReading(CAMERA.project(hand_at(*(place + shift))), 5.0 if invents else 40.0)
+        actor, joints = nearest
+        true_side = look.side in (actor.side, None)
+        return ScriptedReading(CAMERA.project(joints), 5.0 if true_side else 9.0)
+
+
+def play(eyes: ScriptedEyes, frames: int, **options: int) -> list[list[Hand]]:
+    tracker = Tracker(HAND_21, **options)
+    return [tracker(eyes.frame(k), eyes, smooth=False) for k in range(frames)]
+
+
+def still(x: float, z: float = 700.0) -> Path3D:
+    return lambda _: (x, 0.0, z)
+
+
+def ids_by_actor(eyes: ScriptedEyes, frames: Sequence[Sequence[Hand]]) -> list[list[int | None]]:
+    """For each frame and actor the id of the hand at its place."""
+    found = []
+    for k, hands in enumerate(frames):
+        row: list[int | None] = []
+        for actor in eyes.actors:
+            joints = actor.joints(k)
+            near = [
+                hand.id
+                for hand in hands
+                if joints is not None and np.linalg.norm(hand.joints_xyz - joints, axis=1).mean() < 20
+            ]
+            row.append(near[0] if near else None)
+        found.append(row)
+    return found
+
+
+# --- Birth and death ---------------------------------------------------------------------------------------
+
+
+def test_a_hand_is_there_once_two_frames_agree() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (0.0, 0.0, 700.0) if k >= 3 else None)])
+    frames = play(eyes, 8)
+    assert [len(hands) for hands in frames] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert {hand.id for hands in frames for hand in hands} == {1}
+    np.testing.assert_allclose(frames[-1][0].joints_xyz, hand_at(0, 0, 700), atol=0.01)
+
+
+def test_a_flash_of_the_detector_is_no_hand() -> None:
+    eyes = ScriptedEyes([Actor(still(0), overlooked=lambda k: k % 2 == 1)])
+    assert not any(play(eyes, 12))
+
+
+@pytest.mark.parametrize("hallucinated", [False, True])
+@pytest.mark.parametrize("leaves_at", [20, 21, 23, 25])
+def test_a_hand_that_vanishes_is_gone_within_five_frames(leaves_at: int, hallucinated: bool) -> None:
+    eyes = ScriptedEyes(
+        [Actor(lambda k: (0.0, 0.0, 700.0) if k < leaves_at else None, hallucinated=hallucinated)]
+    )
+    frames = play(eyes, leaves_at + 10)
+    assert frames[leaves_at - 1]
+    assert not any(frames[leaves_at + 1 :])  # its joints float in the air
+
+
+def test_a_hand_that_walks_out_of_the_image_is_gone_within_five_frames() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (40.0 * max(0, k - 10), 0.0, 700.0))])
+    frames = play(eyes, 60)
+    outside = next(
+        k for k in range(60) if (CAMERA.project(hand_at(40 * max(0, k - 10), 0, 700))[:, 0] > 320).all()
+    )
+    assert frames[15]
+    assert not any(frames[outside + 5 :])
+
+
+def test_a_track_left_behind_on_a_wall_is_dropped() -> None:
+    """The surface holds up its joints and the network is sure of them, but the detector sees nothing."""
+
+    class OnTheWall(ScriptedEyes):
+        def frame(self, index: int, stamp_us: int | None = None) -> Frame:
+            made = super().frame(index, stamp_us)
+            return replace(made, depth=np.minimum(made.depth, 690).astype(np.uint16))
+
+    eyes = OnTheWall([Actor(lambda k: (0.0, 0.0, 700.0) if k < 30 else None, hallucinated=True)])
+    frames = play(eyes, 45)
+    assert frames[29]
+    assert not any(frames[30 + TRACK_DETECT_EVERY + 2 :])
+
+
+def test_a_track_that_slides_onto_another_hand_ends() -> None:
+    """When the left hand goes, the network reads the right one in its crop."""
+    eyes = ScriptedEyes(
+        [Actor(still(0)), Actor(lambda k: (90.0, 0.0, 700.0) if k < 20 else None, side="left")]
+    )
+    frames = play(eyes, 40)
+    assert [len(frames[k]) for k in (19, 26, 39)] == [2, 1, 1]
+    assert ids_by_actor(eyes, frames)[39] == [ids_by_actor(eyes, frames)[19][0], None]
+
+
+def test_a_hand_that_comes_back_at_once_has_its_old_id() -> None:
+    gone = range(20, 32)
+    eyes = ScriptedEyes([Actor(lambda k: None if k in gone else (0.0, 0.0, 700.0))])
+    frames = play(eyes, 60)
+    assert not frames[25]
+    assert {hand.id for hands in frames for hand in hands} == {1}
+    later = ScriptedEyes([Actor(lambda k: None if 20 <= k < 70 else (0.0, 0.0, 700.0))])
+    assert {hand.id for hands in play(later, 90) for hand in hands} == {1, 2}
+
+
+def test_a_blank_frame_ends_nothing_for_long() -> None:
+    eyes = ScriptedEyes([Actor(still(0))])
+    tracker = Tracker(HAND_21)
+    ids = []
+    for k in range(30):
+        frame = eyes.frame(k)
+        if k == 15:
+            frame = replace(frame, depth=np.zeros_like(frame.depth))
+        ids.append([hand.id for hand in tracker(frame, eyes)])
+    assert ids[14] == ids[20] == [1]
+
+
+# --- Which is which ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.permutations(range(4)),
+    st.lists(st.floats(-400, 400), min_size=4, max_size=4, unique=True),
+)
+def test_ids_do_not_depend_on_the_order_of_detections(order: list[int], speeds: list[float]) -> None:
+
+    def swaying(n: int, speed: float) -> Path3D:
+        return lambda k: ((n - 1.5) * 190 + 40 * float(np.sin(speed * k / 1000)), speed * k / 300, 900.0)
+
+    sides: tuple[Handedness, ...] = ("left", "right", "left", "right")
+    actors = [Actor(swaying(n, speed), sides[n]) for n, speed in enumerate(speeds)]
+    plain, shuffled = ScriptedEyes(actors), ScriptedEyes(actors, order=order)
+    first, second = play(plain, 20), play(shuffled, 20)
+    ids = ids_by_actor(plain, first)
+    assert ids == ids_by_actor(shuffled, second)
+    assert sorted(i for i in ids[-1] if i) == [1, 2, 3, 4]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    speed=st.floats(200, 1500),
+    gap=st.floats(170, 500),
+    sides=st.tuples(st.sampled_from(["left", "right"]), st.sampled_from(["left", "right"])),
+    hidden=st.booleans(),
+)
+def test_hands_that_cross_in_the_image_keep_their_ids(
+    speed: float, gap: float, sides: tuple[Handedness, Handedness], hidden: bool
+) -> None:
+    step, frames = speed / 30, 30
+
+    def crosses(k: int) -> bool:
+        return hidden and abs((k - frames / 2) * step) < 60
+
+    eyes = ScriptedEyes(
+        [
+            Actor(lambda k: ((k - frames / 2) * step, 0.0, 700.0), sides[0]),
+            Actor(lambda k: ((frames / 2 - k) * step, 0.0, 700.0 + gap), sides[1], overlooked=crosses),
+        ]
+    )
+    ids = ids_by_actor(eyes, play(eyes, frames))
+    seen = [{row[k] for row in ids if row[k]} for k in (0, 1)]
+    assert len(seen[0]) == len(seen[1]) == 1
+    assert seen[0] != seen[1]
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**16), max_hands=st.none() | st.integers(1, 3), miss=st.floats(0, 0.6))
+def test_hands_are_never_more_than_allowed_nor_twice_the_same(
+    seed: int, max_hands: int | None, miss: float
+) -> None:
+    random = np.random.default_rng(seed)
+    chance, start = random.random((3, 60)), random.uniform((-150, -150, 650), (150, 150, 950), (3, 3))
+    path = start[:, None] + random.normal(0, 12, (3, 60, 3)).cumsum(axis=1)
+
+    def wanderer(n: int) -> Actor:
+        return Actor(
+            lambda k: tuple(path[n, k]) if chance[n, k // 12 * 12] > 0.2 else None,
+            overlooked=lambda k: bool(chance[n, k] < miss),
+        )
+
+    actors = [wanderer(n) for n in range(3)]
+    for hands in play(ScriptedEyes(actors), 60, **({} if max_hands is None else {"max_hands": max_hands})):
+        ids = [hand.id for hand in hands]
+        assert None not in ids
+        assert len(set(ids)) == len(ids) <= (max_hands or 3)
+        for hand in hands:
+            assert np.isfinite(hand.joints_xyz).all()
+            assert 0 <= hand.score <= 1
+            assert (hand.box[:2] <= hand.box[2:]).all()
+
+
+# --- The detector ------------------------------------------------------------------------------------------
+
+
+def test_the_detector_runs_when_it_must() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (0.0, 0.0, 700.0) if k >= 5 else None)])
+    play(eyes, 60)
+    ran = [k for k, _ in eyes.looks]
+    assert ran[:7] == list(range(7))  # nobody there, then a new hand to be confirmed
+    assert set(np.diff(ran[6:])) == {TRACK_DETECT_EVERY}
+
+
+def test_the_detector_rests_when_there_is_no_room() -> None:
+    eyes = ScriptedEyes([Actor(still(-100)), Actor(still(100))])
+    frames = play(eyes, 60, max_hands=2)
+    assert len(frames[-1]) == 2
+    assert [k for k, _ in eyes.looks] == [0, 1]
+
+
+def test_scores_fall_while_the_detector_does_not_look() -> None:
+    eyes = ScriptedEyes([Actor(still(0))])
+    scores = [hands[0].score for hands in play(eyes, 12)[1:]]
+    assert scores[0] == pytest.approx(0.9)
+    assert all(np.diff(scores[:TRACK_DETECT_EVERY]) < 0)
+    assert max(scores) == pytest.approx(0.9)
+
+
+def test_all_hands_are_read_in_one_batch() -> None:
+    eyes = ScriptedEyes([Actor(still(-150), "left"), Actor(still(0)), Actor(still(150))])
+    play(eyes, 20)
+    assert eyes.read_sides[0] == 6  # both sides of three new hands
+    assert eyes.read_sides[-1] == 3
+
+
+# --- Left and right ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_is_found_without_a_detector_that_tells(side: Handedness) -> None:
+    eyes = ScriptedEyes([Actor(still(0), side, detected_as=lambda _: None)])
+    assert {hand.handedness for hands in play(eyes, 20) for hand in hands} == {side}
+
+
+def test_a_wrong_first_side_is_put_right_once() -> None:
+    eyes = ScriptedEyes([Actor(still(0), "left", detected_as=lambda k: "right" if k < 1 else "left")])
+    sides = [hands[0].handedness for hands in play(eyes, 60)[1:]]
+    assert sides[-1] == "left"
+    assert sum(a != b for a, b in pairwise(sides)) <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-3, 3), max_size=60))
+def test_a_side_changes_at_most_once(evidence: list[float]) -> None:
+    belief, sides = SideBelief(), []
+    for log_odds in evidence:
+        belief.add(log_odds)
+        sides.append(belief.side)
+    known = [side for side in sides if side]
+    assert sum(a != b for a, b in pairwise(known)) <= 1
+    assert belief.side is not None or not any(evidence)
+
+
+def test_a_network_for_both_sides_is_asked_once_for_each_hand() -> None:
+    eyes = ScriptedEyes([Actor(still(0), "left")], one_sided=False)
+    hands = play(eyes, 20)[-1]
+    assert set(eyes.read_sides) == {1}
+    assert hands[0].handedness == "left"
+
+
+def test_mirrors_speak_for_the_side_that_is_read_more_surely() -> None:
+    sure, unsure = (ScriptedReading(CAMERA.project(hand_at(0, 0, 700)), doubt) for doubt in (5.0, 9.0))
+    assert evidence_of_mirrors({"left": unsure, "right": sure}) > 0
+    assert evidence_of_mirrors({"left": sure, "right": unsure}) < 0
+    assert evidence_of_mirrors({"left": sure}) == evidence_of_mirrors({None: sure}) == 0
+
+
+# --- Time --------------------------------------------------------------------------------------------------
+
+
+def test_fast_hands_are_looked_for_where_they_will_be() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (-400.0 + 100.0 * max(0, k - 4) * (k < 12), 0.0, 900.0))])
+    frames = play(eyes, 12)  # 3 m/s: two crops further after three frames
+    assert {hand.id for hands in frames[1:] for hand in hands} == {1}
+    assert all(len(hands) == 1 for hands in frames[1:])
+
+
+def test_dropped_frames_are_bridged() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (-200.0 + 20 * k, 0.0, 900.0))])
+    tracker = Tracker(HAND_21)
+    ids = {hand.id for k in [0, 1, 2, 3, 7, 8, 12, 13, 17, 18] for hand in tracker(eyes.frame(k), eyes)}
+    assert ids == {1}
+
+
+def test_another_video_begins_anew() -> None:
+    eyes = ScriptedEyes([Actor(still(0))])
+    for stamps in ([0, 33_333, 66_666, 0, 33_333], [0, 33_333, 66_666, 5_000_000, 5_033_333]):
+        tracker = Tracker(HAND_21)
+        hands = [tracker(eyes.frame(k, stamp), eyes) for k, stamp in enumerate(stamps)]
+        assert [[hand.id for hand in found] for found in hands] == [[], [1], [1], [], [2]]
+
+
+def test_sources_without_a_clock_are_followed() -> None:
+    eyes = ScriptedEyes([Actor(lambda k: (10.0 * k, 0.0, 700.0))])
+    tracker = Tracker(HAND_21)
+    hands = [tracker(eyes.frame(k, stamp_us=0), eyes) for k in range(20)]
+    assert all([hand.id for hand in found] == [1] for found in hands[1:])
+
+
+def test_filtered_joints_tremble_less() -> None:
+    random = np.random.default_rng(0)
+    places = random.normal((0, 0, 700), 3, (90, 3))
+    eyes = ScriptedEyes([Actor(lambda k: tuple(places[k]))])
+    spread = {}
+    for smooth in (False, True):
+        tracker = Tracker(HAND_21)
+        found = [tracker(eyes.frame(k), eyes, smooth) for k in range(90)][30:]
+        spread[smooth] = np.stack([hands[0].joints_xyz for hands in found]).std(axis=0).mean()
+    assert spread[True] < 0.5 * spread[False]
+
+
+# --- Signs of a lost hand ----------------------------------------------------------------------------------
+
+
+def test_joints_are_supported_by_the_surface_they_are_in_or_behind() -> None:
+    uvd = CAMERA.project(hand_at(0, 0, 700))
+    flat = np.full((CAMERA.height, CAMERA.width), 690, np.uint16)
+    assert support(flat, uvd, CAMERA.fx) == 1
+    assert support(flat - 300, uvd, CAMERA.fx) == 1
+    assert support(flat + 300, uvd, CAMERA.fx) == 0
+    assert support(flat * 0, uvd, CAMERA.fx) == 0
+    outside = uvd + np.array([1000, 0, 0])
+    assert support(flat, outside, CAMERA.fx) == 0
