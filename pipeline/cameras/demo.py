@@ -1,4 +1,4 @@
-"""A camera that needs no hardware: a rendered person who shows gestures, as an Azure Kinect would see them."""
+"""A camera that needs no hardware: a rendered person who shows gestures, as an Azure Kinect sees them."""
 
 from __future__ import annotations
 

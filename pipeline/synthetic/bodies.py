@@ -2,7 +2,7 @@
 
 The body's frame: x to the person's left, y down, z to the back, metres, so that a person in the identity pose
 faces a camera whose frame is x right, y down, z forward. The shapes come from the anny body model and lie in
-assets/bodies.npz as principal components (see assets/README.md, pipeline/training/export_bodies.py).
+assets/bodies.npz as principal components (see assets/bodies.md, pipeline/training/export_bodies.py).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pipeline.synthetic.staging import sample_scene
 from pipeline.synthetic.things import ThingModel
 
 SIZE = 320  # px, both sides: CenterNet's input
-_POSES, _POSE_SEED = 4096, 20
+_POSE_SEED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +49,9 @@ def scene_renderer(device: torch.device) -> SceneRenderer:
 
 
 @cache
-def pose_bank(device: torch.device) -> PoseBank:
+def pose_bank(device: torch.device, size: int) -> PoseBank:
     """Poses of hands, made once for each device."""
-    return PoseBank(scene_renderer(device).people.hand, _POSE_SEED, _POSES)
+    return PoseBank(scene_renderer(device).people.hand, _POSE_SEED, size)
 
 
 class SceneGenerator:
@@ -61,14 +61,19 @@ class SceneGenerator:
         device: where they are made.
         seed: same seed, device and calls, same scenes.
         other_cameras: share of the images that another camera than an Azure Kinect takes.
+        poses: different poses of hands, made once for each device.
     """
 
     def __init__(
-        self, device: torch.device | str = "cpu", seed: int = 0, other_cameras: float = 0.35
+        self,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        other_cameras: float = 0.35,
+        poses: int = 4096,
     ) -> None:
         self.device = torch.device(device)
         self._other_cameras = other_cameras
-        self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device)
+        self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device, poses)
         self._sampler = Sampler(self.device, seed)
 
     def batch(self, count: int) -> SceneBatch:
@@ -120,7 +125,7 @@ class SceneGenerator:
             cy=(native / 2 + offset[:, 1]) * SIZE / native,
             hexagon=~other,
             structured=structured,
-            infrared=~structured & sampler.chance(0.85, count),
+            infrared=~structured & sampler.chance(0.93, count),
             reach=torch.where(
                 other,
                 sampler.log_uniform(count, low=1.1, high=6.0),

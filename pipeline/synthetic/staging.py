@@ -23,7 +23,7 @@ from pipeline.synthetic.sampling import Sampler, axis_angle_matrix
 from pipeline.synthetic.scene_view import Scene, Things
 from pipeline.synthetic.things import LAMP, MUG, PROFILES, sample_sizes
 
-_PEOPLE_SHARES = (0.04, 0.58, 0.18, 0.20)  # of scenes with 0, 1, 2, 3 people
+_PEOPLE_SHARES = (0.04, 0.52, 0.19, 0.25)  # of scenes with 0, 1, 2, 3 people
 _OWN_VIEW_SHARE = 0.05  # cameras on a person's head, or over the table
 _MIDDLE_MCP = 9
 
@@ -129,9 +129,9 @@ def _sample_places(cast: _Cast, camera: Tensor, sampler: Sampler) -> tuple[Tenso
     chances = torch.tensor([0.16, 0.16, 0.56, 0.12], device=device).expand(max(count, 1), -1)
     picked = torch.multinomial(chances, 1, generator=sampler.generator)[:count, 0]
     anchor = points[torch.arange(count, device=device), picked]
-    z = 1.42 * torch.exp((0.34 * sampler.normal(count)).clamp(-1.4, 0.55))
+    z = 1.38 * torch.exp((0.34 * sampler.normal(count)).clamp(-1.4, 0.55))
     z = torch.where(sampler.chance(0.08, count), sampler.uniform(count, low=0.3, high=0.7), z)
-    slope = torch.stack([0.15 * sampler.normal(count), 0.01 + 0.13 * sampler.normal(count)], 1)
+    slope = torch.stack([0.15 * sampler.normal(count), 0.03 + 0.12 * sampler.normal(count)], 1)
     target = torch.cat([slope, torch.ones_like(slope[:, :1])], 1) * z[:, None]
     place = (camera[image].transpose(1, 2) @ target[..., None])[..., 0] - anchor
     place[:, 2] = place[:, 2].clamp(min=0.55)  # not with the body at the lens
@@ -148,7 +148,7 @@ def _sample_places(cast: _Cast, camera: Tensor, sampler: Sampler) -> tuple[Tenso
     floor = cast.of_lead(place[:, 1] + lowest, anywhere).clamp(min=0.3)
     lead = cast.of_lead(place, torch.zeros(scenes, 3, device=device))[image]
     side = torch.where(sampler.chance(0.5, count), 1.0, -1.0)
-    x = lead[:, 0] + side * sampler.uniform(count, low=0.38, high=0.75)
+    x = lead[:, 0] + side * sampler.uniform(count, low=0.42, high=0.8)
     back = lead[:, 2] + 0.3 * sampler.normal(count)
     own = cast.own_view[image]
     x = torch.where(own, 0.6 * sampler.normal(count), x)

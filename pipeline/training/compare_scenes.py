@@ -53,7 +53,7 @@ class BoxStatistics:
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
     def summary(self) -> dict[str, list[float]]:
-        """Percentiles 5, 25, 50, 75, 95 of sizes and positions; shares of frames with 0 to 6 or more hands."""
+        """Percentiles 5, 25, 50, 75, 95 of sizes and positions; shares of frames with 0 to 6 hands."""
         ratio = self.sizes[:, 0] / self.sizes[:, 1].clip(1)
         shares = np.bincount(self.counts.clip(max=_MOST_HANDS), minlength=_MOST_HANDS + 1) / len(self.counts)
         figures = {
