@@ -19,7 +19,8 @@ from pipeline.constants import (
     RECROP_MM,
 )
 from pipeline.crop import CropPose, HandCrop, find_hand
-from pipeline.engines import create_engine
+from pipeline.engines import create_engines
+from pipeline.engines.spec import MAX_BATCH, EngineSpec
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
@@ -67,14 +68,21 @@ class HandPosePipeline:
     ) -> None:
         if max_hands is not None and max_hands < 1:
             raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
+        detector_file = hand_file = None
         if not isinstance(centernet, CenterNet):
-            centernet = load_centernet(centernet or _default(CENTERNET_CHECKPOINT, "centernet"))
+            detector_file = Path(centernet or _default(CENTERNET_CHECKPOINT, "centernet"))
+            centernet = load_centernet(detector_file)
         if not isinstance(a2j, A2J):
-            a2j = load_a2j(a2j or _default(A2J_CHECKPOINT, "a2j"))
+            hand_file = Path(a2j or _default(A2J_CHECKPOINT, "a2j"))
+            a2j = load_a2j(hand_file)
         self._detector_contract, self._hand_contract = centernet.contract, a2j.contract
         size, hand_size = centernet.contract.size, a2j.contract.size
-        self._detector = create_engine(engine, centernet, (3, size, size), device)
-        self._joints = create_engine(engine, a2j, (1, hand_size, hand_size), device)
+        most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
+        networks = [
+            EngineSpec(centernet, (3, size, size), max_batch=1, checkpoint=detector_file),
+            EngineSpec(a2j, (1, hand_size, hand_size), max_batch=most, checkpoint=hand_file),
+        ]
+        self._detector, self._joints = create_engines(engine, networks, device)
         self._anchors = anchor_grid(hand_size)
         self._max_hands = max_hands
         self.track = track

@@ -102,7 +102,8 @@ def make(**options: object) -> HandPosePipeline:
     torch.manual_seed(0)
     detector = CenterNet(2, width=0.125, plain_head=True, contract=DETECTOR)
     joints = A2J(width=0.125, head_width=8, contract=HANDS)
-    return HandPosePipeline(centernet=detector, a2j=joints, device="cpu", **options)  # type: ignore[arg-type]
+    options = {"engine": "torch", "device": "cpu", **options}
+    return HandPosePipeline(centernet=detector, a2j=joints, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_random_weights_run_from_checkpoints(tmp_path: Path, frame: Frame) -> No
     torch.manual_seed(0)
     save_centernet(tmp_path / "c.pth", CenterNet(2, 0.125, True, DETECTOR), {})
     save_a2j(tmp_path / "a.pth", A2J(width=0.125, head_width=8, contract=HANDS), {})
-    made = HandPosePipeline(centernet=tmp_path / "c.pth", a2j=str(tmp_path / "a.pth"), track=True)
+    made = HandPosePipeline("torch", centernet=tmp_path / "c.pth", a2j=str(tmp_path / "a.pth"), track=True)
     assert made.engine_name.startswith("torch")
     assert made.skeleton == HANDS.skeleton
     assert isinstance(made(frame), list)

@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.engines.protocol import Engine
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-ENGINES = ("auto", "torch")
+    from pipeline.engines.spec import EngineSpec
 
+__all__ = ["ENGINES", "Engine", "create_engine", "create_engines"]
 
-class Engine(Protocol):
-    """A network, ready to run.
-
-    Attributes:
-        name: of the engine and its device, for people.
-    """
-
-    name: str
-
-    def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """(N, C, S, S) to the network's outputs, one array each, N first; the caller may keep them."""
-        ...
+ENGINES = ("auto", "torch", "tensorrt", "openvino", "onnx")
 
 
 def create_engine(
     name: str, module: nn.Module, input_shape: tuple[int, int, int], device: str | None = None
 ) -> Engine:
-    """Makes a network ready to run; everything slow happens here.
+    """Makes one network ready to run: see `create_engines`."""
+    from pipeline.engines.spec import EngineSpec
+
+    return create_engines(name, [EngineSpec(module, input_shape)], device)[0]
+
+
+def create_engines(name: str, specs: Sequence[EngineSpec], device: str | None = None) -> list[Engine]:
+    """Makes networks ready to run, all by the same engine; everything slow happens here.
 
     Args:
-        name: one of `ENGINES`; "auto" takes the fastest that is there.
-        module: it is copied, not changed, and run in eval mode.
-        input_shape: (C, S, S) of one input.
+        name: one of `ENGINES`; "auto" takes the fastest that works here, and logs which and why.
+        specs: the networks; their modules are copied, not changed, and run in eval mode.
         device: "cpu", "cuda", ...; None takes the best that is there.
 
     Raises:
-        UsageError: an engine or device that is unknown or not there.
+        UsageError: an engine or device that is unknown, not there or does not work.
     """
     if name not in ENGINES:
         raise UsageError(f"the engine {name!r} is unknown: choose one of {', '.join(ENGINES)}")
-    from pipeline.engines.torch_engine import TorchEngine
+    from pipeline.engines.choice import engines_for
 
-    return TorchEngine(copy.deepcopy(module).eval(), input_shape, device)
+    copies = [replace(spec, module=copy.deepcopy(spec.module).eval()) for spec in specs]
+    return engines_for(name, copies, device)

@@ -6,20 +6,12 @@ import torch
 from torch import nn
 
 from pipeline.engines import create_engine
+from pipeline.engines.spec import EngineSpec
 from pipeline.engines.torch_engine import TorchEngine
 from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
-
-
-def lived_in(module: nn.Module) -> nn.Module:
-    """With statistics in its BatchNorm layers as after training."""
-    torch.manual_seed(0)
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.normal_(0, 0.2)  # type: ignore[union-attr]
-            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-    return module.eval()
+from tests.engines.modules import SHAPE, lived_in, noise, two_heads
 
 
 @pytest.mark.parametrize(
@@ -34,7 +26,7 @@ def lived_in(module: nn.Module) -> nn.Module:
 def test_outputs_are_the_modules(module: nn.Module, shape: tuple[int, int, int]) -> None:
     module = lived_in(module)
     before = copy.deepcopy(module.state_dict())
-    engine = create_engine("auto", module, shape)
+    engine = create_engine("torch", module, shape, "cpu")
     batch = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     with torch.inference_mode():
         expected = module(torch.from_numpy(batch))
@@ -48,18 +40,18 @@ def test_outputs_are_the_modules(module: nn.Module, shape: tuple[int, int, int])
         assert torch.equal(tensor, before[name])
 
 
-def test_any_batch_size_runs_and_results_stay() -> None:
-    engine = TorchEngine(nn.Conv2d(1, 2, 3, padding=1).eval(), (1, 8, 8), "cpu")
-    ones = engine.run(np.ones((1, 1, 8, 8), np.float32))[0]
-    kept = ones.copy()
-    many = engine.run(np.full((5, 1, 8, 8), 2, np.float32))[0]
-    assert many.shape == (5, 2, 8, 8)
-    np.testing.assert_array_equal(ones, kept)
-    assert engine.run(np.zeros((0, 1, 8, 8), np.float32))[0].shape == (0, 2, 8, 8)
+def test_any_batch_size_runs() -> None:
+    engine = TorchEngine(EngineSpec(nn.Conv2d(1, 2, 3, padding=1).eval(), (1, 8, 8)), torch.device("cpu"))
+    assert engine.run(np.full((5, 1, 8, 8), 2, np.float32))[0].shape == (5, 2, 8, 8)
+    assert engine.name == "torch float32 (cpu)"
 
 
-def test_engine_says_what_it_is() -> None:
-    assert TorchEngine(nn.Identity().eval(), (1, 4, 4), "cpu").name == "torch (cpu)"
+def test_modules_run_in_eval_mode_and_stay_in_theirs() -> None:
+    module = two_heads().train()
+    found = create_engine("torch", module, SHAPE, "cpu").run(noise(2))
+    assert module.training
+    for ours, theirs in zip(found, EngineSpec(module.eval(), SHAPE).reference(noise(2)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("device", ["warp", "cuda:99"])

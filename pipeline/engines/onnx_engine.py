@@ -1,0 +1,52 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.constants import CPU_THREADS
+from pipeline.engines.cache import ModelCache
+from pipeline.engines.onnx_export import export_onnx
+from pipeline.engines.precision import proven_model
+from pipeline.engines.spec import EngineSpec
+
+
+class OnnxEngine:
+    """Runs a network with ONNX Runtime, in 8-bit integers where that is proven, else in float32.
+
+    Args:
+        spec: the network.
+        threads: that compute; None for ONNX Runtime's choice.
+        cache: where the converted model is kept.
+    """
+
+    def __init__(
+        self, spec: EngineSpec, threads: int | None = CPU_THREADS, cache: ModelCache | None = None
+    ) -> None:
+        import onnxruntime
+        import torch
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+        def load(model: bytes) -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+        proven = proven_model(spec, "int8")
+        if proven:
+            self._session, precision = load(proven.read_bytes()), "int8"
+        else:
+            keep = cache or ModelCache(spec)
+            self._session = keep.get(
+                "onnx-float32", f"torch{torch.__version__}", lambda: export_onnx(spec), load
+            )
+            precision = "float32"
+        self._input = self._session.get_inputs()[0].name
+        self.name = f"onnx {precision} (cpu)"
+
+    def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """(N, C, S, S) to the module's outputs."""
+        return tuple(self._session.run(None, {self._input: np.ascontiguousarray(batch)}))

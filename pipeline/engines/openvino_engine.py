@@ -1,0 +1,100 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.constants import CPU_THREADS
+from pipeline.engines.cache import ModelCache
+from pipeline.engines.precision import is_proven, proven_model
+from pipeline.engines.spec import EngineSpec
+
+if TYPE_CHECKING:
+    import openvino
+
+_GRAPH, _WEIGHTS = "model.xml", "model.bin"
+
+
+class OpenVinoEngine:
+    """Runs a network with OpenVINO, made for the shortest time of one batch.
+
+    Precision is float32, unless a faster one was proven for these weights (see `pipeline.engines.precision`):
+    8-bit integers, or bfloat16 on processors that have it.
+
+    Args:
+        spec: the network.
+        threads: that compute; None for OpenVINO's choice.
+        cache: where the converted model is kept.
+    """
+
+    def __init__(
+        self, spec: EngineSpec, threads: int | None = CPU_THREADS, cache: ModelCache | None = None
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        proven = proven_model(spec, "int8")
+        if proven:
+            model, precision = core.read_model(proven), "int8"
+        else:
+            model = (cache or ModelCache(spec)).get(
+                "openvino-float32",
+                f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}",
+                lambda: convert(spec),
+                lambda packed: _unpack(core, packed),
+            )
+            precision = "bfloat16" if _has_bfloat16(core) and is_proven(spec, "bfloat16") else "float32"
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._tensor = openvino.Tensor
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._outputs = range(len(model.outputs))
+        self.name = f"openvino {precision} (cpu)"
+
+    def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """(N, C, S, S) to the module's outputs: views that the next run overwrites."""
+        batch = np.ascontiguousarray(batch)
+        self._request.set_input_tensor(self._tensor(batch, shared_memory=True))
+        self._request.infer()
+        return tuple(self._request.get_output_tensor(k).data for k in self._outputs)
+
+
+def convert(spec: EngineSpec) -> bytes:
+    """The network as OpenVINO's two files, packed into one."""
+    import openvino
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # that tracing is old
+        traced = torch.jit.trace(spec.module, torch.zeros(1, *spec.input_shape), check_trace=False)
+        model = openvino.convert_model(traced, input=[openvino.PartialShape([-1, *spec.input_shape])])
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
+        openvino.save_model(model, Path(folder) / _GRAPH, compress_to_fp16=False)
+        for name in (_GRAPH, _WEIGHTS):
+            archive.write(Path(folder) / name, name)
+    return packed.getvalue()
+
+
+def _unpack(core: openvino.Core, packed: bytes) -> openvino.Model:
+    import openvino
+
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        weights = np.frombuffer(archive.read(_WEIGHTS), np.uint8)
+        return core.read_model(archive.read(_GRAPH), openvino.Tensor(weights))
+
+
+def _has_bfloat16(core: openvino.Core) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,82 @@
+"""Which lower precisions keep a checkpoint's accuracy: measured by `pipeline.training.quantize`.
+
+Beside CHECKPOINT.pth lie CHECKPOINT.precision.json, with the figures of each precision, and, if it was
+accepted, CHECKPOINT.int8.onnx. Both belong to one set of weights and count for no other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.engines.cache import write_atomically
+from pipeline.engines.spec import EngineSpec
+
+Precision = Literal["int8", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a precision compares with float32.
+
+    Args:
+        accepted: whether it may stand in for float32.
+        before, after: figures in float32 and in this precision, such as `mean_mm` or `ap50`.
+    """
+
+    accepted: bool
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
+    """What is known about these weights; empty if nothing is, or the file is of other weights or damaged."""
+    if spec.checkpoint is None:
+        return {}
+    try:
+        file = json.loads(proof_path(spec.checkpoint).read_text())
+        if file["weights"] != spec.fingerprint:
+            return {}
+        return {name: Proof(**values) for name, values in file["precisions"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def write_proofs(spec: EngineSpec, proofs: dict[str, Proof]) -> None:
+    """Replaces what is known about these weights.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    assert spec.checkpoint is not None
+    file = {
+        "weights": spec.fingerprint,
+        "precisions": {name: asdict(proof) for name, proof in proofs.items()},
+    }
+    write_atomically(proof_path(spec.checkpoint), (json.dumps(file, indent=2) + "\n").encode())
+
+
+def is_proven(spec: EngineSpec, precision: Precision) -> bool:
+    """Whether a precision was measured and accepted for these weights."""
+    proof = read_proofs(spec).get(precision)
+    return proof is not None and proof.accepted
+
+
+def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
+    """The ONNX file of a proven precision, if there is one."""
+    if spec.checkpoint is None or not is_proven(spec, precision):
+        return None
+    path = model_path(spec.checkpoint, precision)
+    return path if path.is_file() else None
+
+
+def proof_path(checkpoint: Path) -> Path:
+    """Where the figures are kept."""
+    return checkpoint.with_suffix(".precision.json")
+
+
+def model_path(checkpoint: Path, precision: Precision) -> Path:
+    """Where the converted model is kept."""
+    return checkpoint.with_suffix(f".{precision}.onnx")

@@ -1,0 +1,70 @@
+"""What an engine is made from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+MAX_BATCH = 8  # what engines with a fixed largest batch are made for
+_FORMAT = 1  # of converted models; raise it when the conversion changes
+
+
+@dataclass(frozen=True, eq=False)
+class EngineSpec:
+    """A network with its weights.
+
+    Args:
+        module: in eval mode, float32, on the CPU; engines copy it, they never change it.
+        input_shape: (C, S, S) of one input.
+        max_batch: largest batch that engines are optimised for; larger ones run in parts.
+        checkpoint: the file the weights come from: converted models are kept beside it.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, int, int]
+    max_batch: int = MAX_BATCH
+    checkpoint: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the network, for messages and file names."""
+        return self.checkpoint.stem if self.checkpoint else type(self.module).__name__.lower()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 digits that change with the layers, the weights and the input's shape."""
+        digest = hashlib.sha256(f"{_FORMAT} {self.input_shape} {self.module!r}".encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+    @torch.inference_mode()
+    def reference(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """What the module itself makes of a batch, in float32."""
+        return tuple(
+            output.float().cpu().numpy() for output in as_tuple(self.module(torch.from_numpy(batch)))
+        )
+
+
+def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A module's outputs, however many it has."""
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+class HalfInside(nn.Module):
+    """A module that computes in half precision and takes and gives float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.half()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(output.float() for output in as_tuple(self.module(x.half())))

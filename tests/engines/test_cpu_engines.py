@@ -1,0 +1,127 @@
+"""OpenVINO and ONNX Runtime."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.engines import onnx_engine, openvino_engine
+from pipeline.engines.cache import ModelCache
+from pipeline.engines.onnx_engine import OnnxEngine
+from pipeline.engines.onnx_export import export_onnx
+from pipeline.engines.openvino_engine import OpenVinoEngine
+from pipeline.engines.precision import Proof, model_path, proof_path, write_proofs
+from pipeline.engines.protocol import Engine
+from pipeline.engines.spec import EngineSpec
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
+from tests.engines.modules import SHAPE, lived_in, noise, two_heads
+
+pytest.importorskip("openvino")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+both = pytest.mark.parametrize("make", [OpenVinoEngine, OnnxEngine])
+
+
+def assert_same_answers(engine: Engine, spec: EngineSpec, count: int) -> None:
+    batch = noise(count, spec.input_shape)
+    found, expected = engine.run(batch), spec.reference(batch)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@both
+def test_any_batch_gives_the_modules_answers(make: Callable[[EngineSpec], Engine]) -> None:
+    spec = EngineSpec(two_heads(), SHAPE)
+    engine = make(spec)
+    for count in (1, 3, 1, 9):
+        assert_same_answers(engine, spec, count)
+    assert engine.name == f"{'openvino' if make is OpenVinoEngine else 'onnx'} float32 (cpu)"
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (CenterNet(1, width=0.125), (3, 64, 64)),
+        (CenterNet(2, width=0.125, plain_head=True), (3, 64, 64)),
+        (A2J(width=0.125, head_width=8), (1, 64, 64)),
+        (A2J("mobilenet", head_width=8), (1, 64, 64)),
+    ],
+    ids=["published detector", "our detector", "resnet", "mobilenet"],
+)
+def test_both_networks_convert(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    spec = EngineSpec(lived_in(module), shape)
+    assert_same_answers(OpenVinoEngine(spec, threads=1), spec, 2)
+
+
+def test_a2j_converts_to_onnx() -> None:
+    spec = EngineSpec(lived_in(A2J(width=0.125, head_width=8)), (1, 64, 64))
+    assert_same_answers(OnnxEngine(spec, threads=1), spec, 2)
+
+
+@both
+def test_the_second_start_converts_nothing(
+    make: Callable[[EngineSpec], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    make(spec)
+
+    def never(*_: object) -> bytes:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(openvino_engine, "convert", never)
+    monkeypatch.setattr(onnx_engine, "export_onnx", never)
+    assert_same_answers(make(dataclasses.replace(spec)), spec, 2)
+    with pytest.raises(AssertionError, match="again"):
+        make(dataclasses.replace(spec, module=two_heads(seed=1)))
+
+
+def test_the_module_is_left_alone(tmp_path: Path) -> None:
+    module = two_heads()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    spec = EngineSpec(module, SHAPE)
+    OpenVinoEngine(spec, cache=ModelCache(spec, [tmp_path]))
+    export_onnx(spec, half=True)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@both
+def test_a_proven_precision_is_taken_for_its_weights_only(
+    make: Callable[[EngineSpec], Engine], tmp_path: Path
+) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    other = two_heads(seed=1)  # stands for the same network in 8 bits
+    model_path(tmp_path / "hands.pth", "int8").write_bytes(export_onnx(EngineSpec(other, SHAPE)))
+    assert "float32" in make(spec).name
+    write_proofs(spec, {"int8": Proof(False, {"mean_mm": 9.0}, {"mean_mm": 12.0})})
+    assert "float32" in make(spec).name
+    write_proofs(spec, {"int8": Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1})})
+    engine = make(spec)
+    assert "int8" in engine.name
+    assert_same_answers(engine, EngineSpec(other, SHAPE), 2)
+    assert "float32" in make(dataclasses.replace(spec, module=other)).name
+    proof_path(tmp_path / "hands.pth").write_text("{")
+    assert "float32" in make(spec).name
+
+
+def test_half_precision_onnx_takes_and_gives_float32(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    spec = EngineSpec(two_heads(), SHAPE)
+    model = export_onnx(spec, half=True)
+    weights = {tensor.data_type for tensor in onnx.load_from_string(model).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in weights
+    assert onnx.TensorProto.FLOAT not in weights
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    batch = noise(2)
+    for found, expected in zip(session.run(None, {"x": batch}), spec.reference(batch), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-2)
