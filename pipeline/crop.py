@@ -1,7 +1,7 @@
 """The hand's region as A2J's input, and A2J's output back in the image.
 
-Crop coordinates: the centre of the crop's first pixel is (0, 0), as everywhere, and stands at (x0, y0) in
-the image, so that column c shows the image at x0 + c * step_x.
+Crop coordinates: the centre of the crop's first pixel is (0, 0), as everywhere; its middle, (S - 1) / 2 in
+both directions, shows the image at (u, v).
 """
 
 from __future__ import annotations
@@ -27,24 +27,31 @@ class HandCrop:
     """Where a square crop lies in the depth image.
 
     Args:
-        x0, y0: image position of the centre of the crop's first pixel (before mirroring), px.
-        step_x, step_y: image px for one px of the crop.
+        u, v: image position of the crop's middle, px.
+        step_x, step_y: image px for one px of the crop, along the image's rows and columns.
         depth_mm: depth of the crop's centre.
         contract: size of the crop and form of its values.
         mirrored: whether the crop is mirrored left to right.
+        roll: what points up in the crop is turned clockwise by this angle in the image, rad.
     """
 
-    x0: float
-    y0: float
+    u: float
+    v: float
     step_x: float
     step_y: float
     depth_mm: float
     contract: HandInput
     mirrored: bool = False
+    roll: float = 0.0
 
     @classmethod
     def around(
-        cls, centre: NDArray[np.floating], camera: DepthCamera, contract: HandInput, mirrored: bool = False
+        cls,
+        centre: NDArray[np.floating],
+        camera: DepthCamera,
+        contract: HandInput,
+        mirrored: bool = False,
+        roll: float = 0.0,
     ) -> HandCrop:
         """The crop in whose middle a point lies.
 
@@ -52,18 +59,26 @@ class HandCrop:
             centre: (3,) column px, row px, depth mm.
             camera: of the depth image; lens distortion inside the crop's window is left as it is.
             contract: metric side of the crop, or its side in the image of another camera.
+            mirrored, roll: see `HandCrop`.
 
         Raises:
-            ValueError: a depth that is not positive, or a contract without a size.
+            ValueError: a depth that is not positive, numbers that are not finite, a contract without a size.
         """
         u, v, depth = (float(value) for value in centre)
-        if not (np.isfinite([u, v, depth]).all() and depth > 0):
+        if not (np.isfinite([u, v, depth, roll]).all() and depth > 0):
             raise ValueError(f"a crop's centre needs finite pixels and a positive depth, found {centre}")
-        field = _side_mm(contract, depth) / depth
-        width, height = camera.fx * field, camera.fy * field
-        step_x, step_y = width / contract.size, height / contract.size
-        middle = (contract.size - 1) / 2
-        return cls(u - step_x * middle, v - step_y * middle, step_x, step_y, depth, contract, mirrored)
+        px = _side_mm(contract, depth) / depth / contract.size
+        return cls(u, v, camera.fx * px, camera.fy * px, depth, contract, mirrored, roll)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(2, 3): crop column, row, 1 to image column, row."""
+        cos, sin = np.cos(self.roll), np.sin(self.roll)
+        linear = np.array([[cos, -sin], [sin, cos]]) * [[self.step_x], [self.step_y]]
+        if self.mirrored:
+            linear[:, 0] *= -1
+        first = np.array([self.u, self.v]) - linear.sum(axis=1) * ((self.contract.size - 1) / 2)
+        return np.column_stack([linear, first])
 
     @property
     def scale_mm(self) -> float:
@@ -79,14 +94,14 @@ class HandCrop:
         Returns:
             (S, S), sampled at the nearest pixel; what lies outside the image counts as not measured.
         """
-        grid = np.arange(self.contract.size)
-        rows = np.floor(self.y0 + self.step_y * grid + 0.5).astype(np.intp)
-        columns = np.floor(self.x0 + self.step_x * grid + 0.5).astype(np.intp)
-        if self.mirrored:
-            columns = columns[::-1]
-        crop = depth.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
-        crop[(rows < 0) | (rows >= depth.shape[0])] = 0
-        crop[:, (columns < 0) | (columns >= depth.shape[1])] = 0
+        crop = cv2.warpAffine(
+            depth,
+            self.affine,
+            (self.contract.size, self.contract.size),
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
         return network_values(crop, self.depth_mm, self.contract)
 
     def to_image(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -98,19 +113,17 @@ class HandCrop:
         Returns:
             (J, 3) column px, row px of the depth image, depth mm.
         """
-        column, row, depth = np.asarray(joints, dtype=np.float64).T
-        if self.mirrored:
-            column = self.contract.size - 1 - column
-        u, v = self.x0 + self.step_x * column, self.y0 + self.step_y * row
-        return np.stack([u, v, self.depth_mm + self.contract.depth_unit_mm * depth], axis=1)
+        joints = np.asarray(joints, dtype=np.float64)
+        affine = self.affine
+        uv = joints[:, :2] @ affine[:, :2].T + affine[:, 2]
+        return np.column_stack([uv, self.depth_mm + self.contract.depth_unit_mm * joints[:, 2]])
 
     def from_image(self, uvd: NDArray[np.floating]) -> NDArray[np.float64]:
         """The inverse of `to_image`."""
-        u, v, depth = np.asarray(uvd, dtype=np.float64).T
-        column, row = (u - self.x0) / self.step_x, (v - self.y0) / self.step_y
-        if self.mirrored:
-            column = self.contract.size - 1 - column
-        return np.stack([column, row, (depth - self.depth_mm) / self.contract.depth_unit_mm], axis=1)
+        uvd = np.asarray(uvd, dtype=np.float64)
+        affine = self.affine
+        place = np.linalg.solve(affine[:, :2], (uvd[:, :2] - affine[:, 2]).T).T
+        return np.column_stack([place, (uvd[:, 2] - self.depth_mm) / self.contract.depth_unit_mm])
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +164,16 @@ class CropPose:
     def moved_mm(self) -> float:
         """How far the joints' centre lies from the crop's."""
         crop = self.crop
-        middle = (crop.contract.size - 1) / 2
-        away = self.centre - (crop.x0 + crop.step_x * middle, crop.y0 + crop.step_y * middle, crop.depth_mm)
+        away = self.centre - (crop.u, crop.v, crop.depth_mm)
         return float(np.linalg.norm(away * (crop.scale_mm / crop.step_x, crop.scale_mm / crop.step_y, 1)))
+
+    @property
+    def roll(self) -> float:
+        """By how far the palm is turned clockwise from pointing up in the image, rad."""
+        skeleton = self.crop.contract.skeleton
+        knuckles = self.uvd[list(skeleton.knuckles), :2].mean(axis=0)
+        right, down = (knuckles - self.uvd[skeleton.root, :2]) / (self.crop.step_x, self.crop.step_y)
+        return float(np.arctan2(right, -down))
 
 
 def _side_mm(contract: HandInput, depth_mm: float) -> float:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.crop import HandCrop, find_hand, network_values
+from pipeline.crop import CropPose, HandCrop, find_hand, network_values
 from pipeline.frame import DepthCamera
+from pipeline.hand import HAND_21
 from pipeline.networks.contracts import HandInput
 from pipeline.synthetic.crops import FOCAL_PX, CropGenerator
 from pipeline.synthetic.hand_model import HandModel
@@ -52,6 +53,7 @@ def literal_crop(crop: HandCrop, depth: NDArray[np.uint16]) -> NDArray[np.uint16
     camera=cameras,
     contract=contracts,
     mirrored=st.booleans(),
+    roll=st.floats(-7, 7),
     place=st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2)),
     depth=st.floats(150, 4000),
     joints=st.lists(st.tuples(*[st.floats(-40, 200)] * 3), min_size=1, max_size=5),
@@ -61,12 +63,13 @@ def test_to_the_image_and_back_is_the_identity(
     camera: DepthCamera,
     contract: HandInput,
     mirrored: bool,
+    roll: float,
     place: tuple[float, float],
     depth: float,
     joints: list[tuple[float, float, float]],
 ) -> None:
     centre = np.array([place[0] * camera.width, place[1] * camera.height, depth])
-    crop = HandCrop.around(centre, camera, contract, mirrored)
+    crop = HandCrop.around(centre, camera, contract, mirrored, roll)
     np.testing.assert_allclose(crop.from_image(crop.to_image(np.array(joints))), joints, atol=1e-6)
     uvd = centre + np.array([[0, 0, 0], [30, -20, 60.0]])
     np.testing.assert_allclose(crop.to_image(crop.from_image(uvd)), uvd, atol=1e-6)
@@ -75,16 +78,17 @@ def test_to_the_image_and_back_is_the_identity(
 @given(
     camera=cameras,
     mirrored=st.booleans(),
+    roll=st.floats(-4, 4),
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     depth=st.floats(200, 3000),
 )
 @settings(max_examples=60, deadline=None)
 def test_millimetres_come_back_through_crop_and_lens(
-    camera: DepthCamera, mirrored: bool, place: tuple[float, float], depth: float
+    camera: DepthCamera, mirrored: bool, roll: float, place: tuple[float, float], depth: float
 ) -> None:
     u, v = place[0] * (camera.width - 1), place[1] * (camera.height - 1)
     xyz = camera.unproject(np.array([[u, v, depth], [u * 0.9, v * 0.9, depth + 30]]))
-    crop = HandCrop.around(np.array([u, v, depth]), camera, OURS, mirrored)
+    crop = HandCrop.around(np.array([u, v, depth]), camera, OURS, mirrored, roll)
     seen = crop.from_image(camera.project(xyz)).astype(np.float32)
     uvd = crop.to_image(seen)
     assert np.abs(uvd - camera.project(xyz)).max() < 0.05
@@ -110,23 +114,40 @@ def test_fixed_window_has_its_share_of_the_field_of_view() -> None:
     assert crop.scale_mm == pytest.approx(220 / 588 * 700 / 176)
 
 
+@pytest.mark.parametrize("roll", [0.0, 0.7, -2.9])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("centre", [(320, 300, 600), (3, 570, 900), (700, -30, 500), (200, 200, 3000)])
-def test_pixels_are_the_nearest_ones(centre: tuple[float, float, float], mirrored: bool) -> None:
+def test_pixels_are_the_nearest_ones(centre: tuple[float, float, float], mirrored: bool, roll: float) -> None:
     depth = np.random.default_rng(0).integers(0, 2**16, (576, 640)).astype(np.uint16)
-    crop = HandCrop.around(np.array(centre), KINECT, replace(OURS, size=48), mirrored)
+    crop = HandCrop.around(np.array(centre), KINECT, replace(OURS, size=48), mirrored, roll)
     expected = network_values(literal_crop(crop, depth), centre[2], crop.contract)
-    np.testing.assert_array_equal(crop.take(depth), expected)
-
-
-def test_pixels_agree_with_opencv() -> None:
-    depth = np.arange(576 * 640, dtype=np.uint32).reshape(576, 640).astype(np.uint16)
-    crop = HandCrop.around(np.array([310.2, 281.7, 655.0]), KINECT, OURS)
-    affine = np.array([[crop.step_x, 0, crop.x0], [0, crop.step_y, crop.y0]])
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(depth, affine, (128, 128), flags=flags).astype(np.uint16)
-    expected = network_values(warped, 655.0, OURS)
     assert (crop.take(depth) != expected).mean() < 0.01  # OpenCV rounds positions to 1/1024 px
+
+
+def test_a_turned_crop_shows_upright_what_is_turned_in_the_image() -> None:
+    up = np.array([[63.5, 63.5, 0.0], [63.5, 43.5, 0.0]])
+    crop = HandCrop.around(np.array([300.0, 200.0, 600.0]), KINECT, OURS, roll=np.pi / 2)
+    right, down, _ = np.diff(crop.to_image(up), axis=0)[0]
+    assert right > 10
+    assert down == pytest.approx(0, abs=1e-9)
+
+
+@given(roll=st.floats(-3.1, 3.1), turned=st.floats(-3.1, 3.1), mirrored=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_a_crop_turned_by_the_roll_of_its_pose_shows_the_palm_upright(
+    roll: float, turned: float, mirrored: bool
+) -> None:
+    hand = np.zeros((21, 3))
+    hand[list(HAND_21.knuckles), 1] = -20.0  # above the wrist
+    hand[:, :2] += 63.5
+    cos, sin = np.cos(turned), np.sin(turned)
+    hand[:, :2] = (hand[:, :2] - 63.5) @ np.array([[cos, sin], [-sin, cos]]) + 63.5
+    first = HandCrop.around(np.array([300.0, 200.0, 600.0]), KINECT, OURS, mirrored, roll)
+    uvd = first.to_image(hand)
+    pose = CropPose(first, uvd, np.ones(21))
+    second = HandCrop.around(pose.centre, KINECT, OURS, mirrored, pose.roll)
+    wrist, middle = second.from_image(uvd)[[0, 9], :2]
+    np.testing.assert_allclose(middle - wrist, [0, -20], atol=1e-6)
 
 
 def test_mirrored_scene_gives_the_same_crop() -> None:
@@ -134,7 +155,8 @@ def test_mirrored_scene_gives_the_same_crop() -> None:
     centre = np.array([201.25, 300.0, 600.0])
     crop = HandCrop.around(centre, KINECT, OURS)
     mirror = HandCrop.around(np.array([639 - 201.25, 300.0, 600.0]), KINECT, OURS, mirrored=True)
-    np.testing.assert_array_equal(crop.take(depth), mirror.take(np.ascontiguousarray(depth[:, ::-1])))
+    mirrored = mirror.take(np.ascontiguousarray(depth[:, ::-1]))
+    assert (crop.take(depth) != mirrored).mean() < 0.01  # OpenCV rounds positions to 1/1024 px
 
 
 def test_far_and_missing_depths_are_far() -> None:
@@ -165,8 +187,8 @@ def test_training_joints_map_as_ours_do() -> None:
     for n in range(4):
         x0, y0, side = batch.window[n].tolist()
         step = side / 128
-        first = step / 2 - 0.5  # from the window's edge to the centre of the crop's first pixel
-        crop = HandCrop(x0 + first, y0 + first, step, step, float(batch.centre_mm[n]), OURS)
+        middle = side / 2 - 0.5  # from the window's edge
+        crop = HandCrop(x0 + middle, y0 + middle, step, step, float(batch.centre_mm[n]), OURS)
         joints_mm = camera.unproject(crop.to_image(batch.joints[n].numpy()))
         np.testing.assert_allclose(joints_mm, batch.joints_mm[n], atol=0.05)
 
@@ -184,11 +206,11 @@ def test_crop_of_a_rendered_frame_is_the_rendered_crop() -> None:
         taken = crop.take(depth)
 
         side = crop.step_x * 128
-        edge = torch.tensor([crop.x0, crop.y0]) + 0.5 - crop.step_x / 2  # of the window, as CropBatch says
+        edge = torch.tensor([crop.u, crop.v]) + 0.5 - side / 2  # of the window, as CropBatch says
         grid = (uv + 0.5 - edge) * (128 / side) - 0.5
         drawn = network_values(_draw(grid.float(), vertices, model, 128, 128), crop.depth_mm, OURS)
-        columns = np.arange(128) * crop.step_x + crop.x0
-        rows = np.arange(128) * crop.step_y + crop.y0
+        columns = crop.u + (np.arange(128) - 63.5) * crop.step_x
+        rows = crop.v + (np.arange(128) - 63.5) * crop.step_y
         inside = ((columns >= 0) & (columns <= 639)) & ((rows >= 0) & (rows <= 575))[:, None]
         hand = inside & ((taken < 1) | (drawn < 1))
         differs = np.abs(taken - drawn) > 0.06  # 9 mm

@@ -75,7 +75,9 @@ def test_far_stays_far_and_values_stay_in_range() -> None:
     varied, _ = augment(images, joints, 128, torch.Generator().manual_seed(1))
     assert (varied[far] == 1).all()
     assert varied.abs().max() <= 1
-    covered, _ = HandAugmentation(150.0, 2.0, erase=1.0)(images, joints, 128, torch.Generator())
+    covered, _ = HandAugmentation(150.0, 2.0, erase=1.0, skeleton=FINGER)(
+        images, joints, 128, torch.Generator()
+    )
     assert covered.abs().max() <= 1
     assert ((covered < 1).flatten(1).sum(1) > 400).any()  # rectangles that cover
 
