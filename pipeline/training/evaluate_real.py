@@ -106,7 +106,8 @@ def evaluate_real(
     """
     folder = Path(folder)
     pose = HandPosePipeline(centernet=centernet, a2j=a2j)
-    total, figures, drawn = _Tally(), {}, []
+    total, drawn = _Tally(), []
+    figures: dict[str, Any] = {}
     for name in SETS:
         tally = _Tally()
         for real in read_frames(folder / name):
@@ -148,7 +149,8 @@ def read_frames(folder: Path) -> Iterable[RealFrame]:
         depth = cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED)
         if depth is None or depth.ndim != 2 or depth.dtype != np.uint16:
             raise UsageError(f"{folder / name} is no 16-bit depth image; fetch the folder again.")
-        camera = DepthCamera(depth.shape[1], depth.shape[0], *intrinsics)
+        fx, fy, cx, cy = intrinsics
+        camera = DepthCamera(depth.shape[1], depth.shape[0], fx, fy, cx, cy)
         frame = Frame(depth.astype(np.uint16, copy=False), None, camera, 0, index)
         yield RealFrame(f"{folder.name}_{Path(name).stem}", frame, hands)
 

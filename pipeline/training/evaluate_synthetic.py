@@ -61,8 +61,12 @@ def hand_crops(contract: HandInput, count: int, seed: int) -> list[CropBatch]:
     return fixed_crops(count, seed, size, contract.crop_mm * size / contract.size)
 
 
-def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
+def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = None) -> dict[str, float]:
     """Errors of the joints.
+
+    Args:
+        batches: of `hand_crops`.
+        size: side of the network's input, px, while it is trained on smaller ones than the contract's.
 
     Returns:
         mm: `mean_mm`, `median_mm`, `centred_mm` (wrist on its truth), `aligned_mm` (rotation, scale and
@@ -70,7 +74,7 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
         joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`.
     """
     device, unit_mm = next(model.parameters()).device, model.contract.depth_unit_mm
-    found = [predict_hands(model, batch.images.to(device)).cpu() for batch in batches]
+    found = [predict_hands(model, batch.images.to(device), size).cpu() for batch in batches]
     points = np.concatenate([crop_points(f, b, unit_mm) for f, b in zip(found, batches, strict=True)])
     truth = np.concatenate([b.joints_mm.cpu().double().numpy() for b in batches])
     flat = torch.cat([(f - b.joints)[..., :2].norm(dim=-1) for f, b in zip(found, batches, strict=True)])
@@ -90,37 +94,39 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def predict_hands(model: A2J, images: Tensor, chunk: int = 64) -> Tensor:
+def predict_hands(model: A2J, images: Tensor, size: int | None = None, chunk: int = 64) -> Tensor:
     """Joints of the hands in the middle of crops, by one look or, if the contract says so, a second one.
 
     Args:
         model: on the images' device.
-        images: (N, 1, R, R), of the network's scale and at least its size.
+        images: (N, 1, R, R), of the contract's scale and at least its size.
+        size: side of the network's input, px; None for the contract's.
 
     Returns:
         (N, J, 3): column px, row px, depth relative to the centre in px of the given crops.
     """
-    parts = []
+    size, parts = size or model.contract.size, []
     for part in images.split(chunk):
         middle = torch.full((len(part), 2), (part.shape[-1] - 1) / 2, device=part.device)
-        joints = _look(model, part, middle, torch.zeros(len(part), device=part.device))
+        joints = _look(model, part, size, middle, torch.zeros(len(part), device=part.device))
         if model.contract.upright:
             middle = (joints[..., :2].amin(1) + joints[..., :2].amax(1)) / 2
-            joints = _look(model, part, middle, -palm_roll(joints, model.contract.skeleton))
+            joints = _look(model, part, size, middle, -palm_roll(joints, model.contract.skeleton))
         parts.append(joints)
     return torch.cat(parts)
 
 
-def _look(model: A2J, images: Tensor, middle: Tensor, turn: Tensor) -> Tensor:
+def _look(model: A2J, images: Tensor, size: int, middle: Tensor, turn: Tensor) -> Tensor:
     """Joints in the images (N, J, 3), seen in crops about `middle` (N, 2) px turned by `turn` (N,) rad."""
-    size, half = model.contract.size, (images.shape[-1] - 1) / 2
-    linear = rotation(turn)  # (N, 2, 2)
+    scale, half = size / model.contract.size, (images.shape[-1] - 1) / 2
+    linear = rotation(turn) * scale  # (N, 2, 2)
     shift = -(linear @ (middle - half)[..., None]).squeeze(-1)
     crops = sample_nearest(images, linear, shift, size)
-    answer = model(crops.contiguous(memory_format=torch.channels_last))
-    joints = aggregate(*answer, anchor_grid(size).to(images.device)).positions[..., [1, 0, 2]]
-    uv = (joints[..., :2] - (size - 1) / 2 - shift[:, None]) @ linear + half
-    return torch.cat([uv, joints[..., 2:]], dim=-1)
+    classification, offsets, depths = model(crops.contiguous(memory_format=torch.channels_last))
+    anchors = anchor_grid(size).to(images.device)
+    joints = aggregate(classification, offsets, depths, anchors).positions[..., [1, 0, 2]]
+    uv = (joints[..., :2] - (size - 1) / 2 - shift[:, None]) @ linear / scale**2 + half
+    return torch.cat([uv, joints[..., 2:] / scale], dim=-1)
 
 
 def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:

@@ -126,17 +126,20 @@ class HandTask:
         weight = 0.1 + 0.45 * (1.0 + math.cos(math.pi * progress))
         return {"total": main + weight * dense, "joints": main, "dense": dense}
 
-    def evaluate(self, model: A2J) -> dict[str, float]:
-        return hand_figures(model, self._held_out)
+    def evaluate(self, model: A2J, progress: float) -> dict[str, float]:
+        size = self.size_at(progress)
+        return {"input_px": float(size), **hand_figures(model, self._held_out, size)}
 
     def score(self, figures: dict[str, float]) -> float:
-        return figures["mean_mm"]
+        """Mean error; weights that have not seen inputs of the full size cannot be the best."""
+        return figures["mean_mm"] if figures["input_px"] == self.model.contract.size else math.inf
 
-    def picture(self, model: A2J) -> NDArray[np.uint8]:
+    def picture(self, model: A2J, progress: float) -> NDArray[np.uint8]:
         """48 held-out crops with the answer in colours and the truth in white."""
         batch = self._held_out[0]
         images = batch.images[:48]
-        found = predict_hands(model, images.to(next(model.parameters()).device)).cpu().numpy()
+        seen = images.to(next(model.parameters()).device)
+        found = predict_hands(model, seen, self.size_at(progress)).cpu().numpy()
         side, pictures = 160, []
         for image, answer, truth in zip(images[:, 0].numpy(), found, batch.joints.numpy(), strict=False):
             picture, scale = grey(image, -1.0, 1.0, side), side / len(image)

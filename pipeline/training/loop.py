@@ -41,13 +41,13 @@ class Task(Protocol):
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
         """The terms of a step's loss; "total" is the one to be made small."""
 
-    def evaluate(self, model: Any) -> dict[str, float]:
+    def evaluate(self, model: Any, progress: float) -> dict[str, float]:
         """Figures on the held-out set."""
 
     def score(self, figures: dict[str, float]) -> float:
         """Which weights are best: the smaller, the better."""
 
-    def picture(self, model: Any) -> NDArray[np.uint8]:
+    def picture(self, model: Any, progress: float) -> NDArray[np.uint8]:
         """Predictions on held-out samples as a BGR image."""
 
     def export(self, path: Path, model: Any, meta: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class Training:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()
         nn.utils.clip_grad_norm_(self.task.model.parameters(), 10.0)
         self.optimizer.step()
         self.average.update(self.task.model)
@@ -185,13 +185,14 @@ class Training:
         if not self.workers.first:
             return
         self.average.model.eval()
-        figures = self.task.evaluate(self.average.model)
+        progress = self.plan.progress(self.step - 1)  # of the last step made
+        figures = self.task.evaluate(self.average.model, progress)
         loss = float(losses["total"].detach())
         samples = self.step * self.options.batch * self.workers.count
         self.folder.log(
             "evaluation", self.step, {**figures, "loss": loss, "samples": samples, "seconds": self.elapsed}
         )
-        self.folder.picture(self.task.picture(self.average.model))
+        self.folder.picture(self.task.picture(self.average.model, progress))
         self._export("last", figures)
         if self.task.score(figures) < self.best:
             self.best = self.task.score(figures)

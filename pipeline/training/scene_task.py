@@ -159,13 +159,13 @@ class SceneTask:
         l1, giou = box_losses(output[:, classes:], targets, contract, weight)
         return {"total": heat + l1 + giou, "heat": heat, "l1": l1, "giou": giou}
 
-    def evaluate(self, model: CenterNet) -> dict[str, float]:
+    def evaluate(self, model: CenterNet, progress: float) -> dict[str, float]:
         return scene_figures(model, self._held_out)
 
     def score(self, figures: dict[str, float]) -> float:
         return -(figures["ap50"] + figures["ap75"] + 0.5 * np.nan_to_num(figures["handedness"]))
 
-    def picture(self, model: CenterNet) -> NDArray[np.uint8]:
+    def picture(self, model: CenterNet, progress: float) -> NDArray[np.uint8]:
         """24 held-out scenes with detections (left blue, right orange) and the truth in white."""
         batch = self._held_out[0]
         depth, device = batch.depth[:24], next(model.parameters()).device

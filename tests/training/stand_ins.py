@@ -47,7 +47,7 @@ class LineTask:
         x, y = self.samples(step)
         return {"total": (model(x) - y).square().mean()}
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, progress: float) -> dict[str, float]:
         x, y = self.samples(1 << 30)
         with torch.no_grad():
             return {"error": float((model(x) - y).square().mean())}
@@ -55,7 +55,7 @@ class LineTask:
     def score(self, figures: dict[str, float]) -> float:
         return figures["error"]
 
-    def picture(self, model: nn.Module) -> NDArray[np.uint8]:
+    def picture(self, model: nn.Module, progress: float) -> NDArray[np.uint8]:
         return np.zeros((8, 8, 3), np.uint8)
 
     def export(self, path: Path, model: nn.Module, meta: dict[str, Any]) -> None:

@@ -22,7 +22,9 @@ CPU = torch.device("cpu")
 
 
 def options(out: Path, steps: int | None = 60, minutes: float | None = None, **more: object) -> LoopOptions:
-    plain = LoopOptions(out, minutes, steps, 16, 1e-2, 0, evaluations=3, progress_bar=False, tensorboard=False)
+    plain = LoopOptions(
+        out, minutes, steps, 16, 1e-2, 0, evaluations=3, progress_bar=False, tensorboard=False
+    )
     return replace(plain, **more)  # type: ignore[arg-type]
 
 

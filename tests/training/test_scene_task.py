@@ -1,0 +1,81 @@
+"""The detector's task on simple scenes: same step, same samples; a short run lowers the loss."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.networks.centernet import CenterNet
+from pipeline.networks.checkpoints import load_centernet
+from pipeline.synthetic.scenes import SceneBatch
+from pipeline.training.evaluate_synthetic import scene_boxes, scene_figures
+from pipeline.training.scene_task import SceneData, SceneTask, packed, scene_contract
+
+
+def boxes_before_a_wall(number: int, count: int) -> SceneBatch:
+    """A near box in each scene, a left hand if it is in the left half."""
+    generator = torch.Generator().manual_seed(number)
+    depth, ir = torch.full((count, 320, 320), 2500.0), torch.full((count, 320, 320), 200.0)
+    boxes = []
+    for n in range(count):
+        x, y = (torch.rand(2, generator=generator) * 260).long().tolist()
+        depth[n, y : y + 40, x : x + 40], ir[n, y : y + 40, x : x + 40] = 800.0, 1500.0
+        boxes.append(torch.tensor([[x, y, x + 40.0, y + 40.0]]))
+    sides = [(box[:, 0] > 140).long() for box in boxes]
+    whole = [torch.ones(1) for _ in boxes]
+    return SceneBatch(depth, ir, boxes, sides, whole, [torch.zeros(1, 21, 3)] * count)
+
+
+def task(reuse: int = 4) -> SceneTask:
+    torch.manual_seed(0)
+    model = CenterNet(2, 0.125, plain_head=True, contract=scene_contract())
+    data = SceneData(boxes_before_a_wall, 0, 0, batch=4, reuse=reuse, block=8, capacity=2)
+    return SceneTask(model, data, [boxes_before_a_wall(99, 4)], stages=((0.5, 64), (0.9, 96)))
+
+
+def test_samples_depend_on_the_step_alone() -> None:
+    one, two = task(), task()
+    one.samples(0, 64)
+    for size in (64, 320):
+        images, labels = one.samples(5, size)
+        again, same = two.samples(5, size)
+        assert torch.equal(images, again)
+        assert torch.equal(labels.boxes, same.boxes)
+        assert images.shape == (4, 3, size, size)
+    assert [one.size_at(progress) for progress in (0.0, 0.6, 0.95, 1.0)] == [64, 96, 320, 320]
+
+
+def test_a_short_run_lowers_the_loss() -> None:
+    scenes = task()
+    optimizer = torch.optim.AdamW(scenes.model.parameters(), 3e-3)
+    totals = []
+    for step in range(30):
+        losses = scenes.losses(scenes.model.train(), step, 0.1)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(float(losses["total"].detach()))
+    assert sum(totals[-5:]) < 0.7 * sum(totals[:5])
+
+
+def test_hardly_visible_hands_are_ignored_and_values_fit() -> None:
+    scenes = boxes_before_a_wall(0, 2)
+    scenes.visible[1][:] = 0.05
+    scenes.ir[0] = 65535.0
+    block = packed(scenes)
+    assert block.labels.state[:, 0].tolist() == [1, -1]
+    assert not block.labels.state[:, 1:].any()
+    assert int(block.images[0, 1].max()) == 32767
+    assert int(block.images[0, 0].max()) == 2500
+
+
+def test_figures_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
+    scenes = task()
+    (image, *_) = scene_boxes(scenes.model.eval(), boxes_before_a_wall(1, 2))
+    width, height = image.truth[0, 2:] - image.truth[0, :2]
+    assert (width, height) == pytest.approx((80.0, 72.0))
+    figures = scene_figures(scenes.model, [boxes_before_a_wall(1, 4)])
+    assert figures["hands"] == 4
+    scenes.export(tmp_path / "weights.pth", scenes.model, {"note": "a test"})
+    assert load_centernet(tmp_path / "weights.pth").contract == scene_contract()
+    assert scenes.picture(scenes.model, 1.0).ndim == 3
