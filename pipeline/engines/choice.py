@@ -113,7 +113,9 @@ def _told(engines: list[Engine], absent: Sequence[str]) -> list[Engine]:
 
 
 def _fits(kind: Kind, device: torch.device | None) -> bool:
-    return device is None or kind.on_gpu == (device.type == "cuda") or kind.name == "torch"
+    if device is None or device.type in ("cpu", "cuda"):
+        return device is None or kind.on_gpu == (device.type == "cuda")
+    return kind.name == "torch" and not kind.on_gpu
 
 
 def _label(kind: Kind) -> str:

@@ -7,6 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.engines.onnx_export import export_onnx
+from pipeline.engines.spec import EngineSpec
+
 SHAPE = (2, 8, 8)
 
 
@@ -40,3 +43,14 @@ def two_heads(seed: int = 0) -> nn.Module:
 
 def noise(count: int, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+
+
+_EXPORTED: dict[tuple[str, int, bool], bytes] = {}
+
+
+def exported(spec: EngineSpec, half: bool = False) -> bytes:
+    """`export_onnx`, once for each network: it takes seconds."""
+    key = (spec.fingerprint, spec.max_batch, half)
+    if key not in _EXPORTED:
+        _EXPORTED[key] = export_onnx(spec, half)
+    return _EXPORTED[key]

@@ -15,8 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.engines.onnx_export import export_onnx
 from pipeline.engines.spec import EngineSpec
+from tests.engines.modules import exported
 
 Shape = tuple[int, ...]
 
@@ -112,9 +112,7 @@ class _Builder:
 
     def create_network(self, flags: int = 0) -> _Network:
         self._trt.calls.append("create_network")
-        self._trt.strongly_typed = bool(
-            flags & 1 << self._trt.NetworkDefinitionCreationFlag["STRONGLY_TYPED"]
-        )
+        self._trt.strongly_typed = bool(flags & 1 << self._trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         return _Network()
 
     def create_builder_config(self) -> _Config:
@@ -216,7 +214,7 @@ class FakeTorch2trt(ModuleType):
         shape = tuple(inputs[0].shape[1:])
         assert len(shape) == 3
         ((smallest,), (largest,)) = options["min_shapes"], options["max_shapes"]
-        model = export_onnx(EngineSpec(module, shape, largest[0]))
+        model = exported(EngineSpec(module, shape, largest[0]))
         plan = fake_plan(self._trt, model, smallest, largest)
         return SimpleNamespace(engine=SimpleNamespace(serialize=lambda: memoryview(plan)))
 
