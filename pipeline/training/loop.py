@@ -164,7 +164,7 @@ class Training:
         total, start, progress = self.workers.agree(
             [plan.total, plan.start, plan.progress_at_start], self.device
         )
-        deadline.restart(self.elapsed)
+        deadline.age(self.elapsed)
         if int(total) != self.plan.total:
             self.plan = Plan(int(total), int(start), progress)
             self.folder.log("plan", self.step, {"steps": int(total), "seconds": self.elapsed})

@@ -63,6 +63,11 @@ class Deadline:
         """Measure the speed from here."""
         self._began, self._work = elapsed, 0.0
 
+    def age(self, elapsed: float) -> None:
+        """Let what was measured so far count half: a busy minute shall not turn the plan around."""
+        if self._began is not None:
+            self._began, self._work = (self._began + elapsed) / 2.0, self._work / 2.0
+
     def count(self, progress: float) -> None:
         """A step was made at this progress."""
         self._work += self.cost(progress)
