@@ -151,19 +151,32 @@ class HandPosePipeline:
         return self._hands(frame, [Detection(b, np.nan, side) for b, side in zip(boxes, sides, strict=True)])
 
     def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
-        """All hands as one batch; those whose crop was off as a second one."""
+        """All hands as one batch, then a second one of those that deserve another look."""
         tries = [(k, crop) for k, one in enumerate(found) for crop in self._crops(frame, one)]
+        first = self._read(frame, [crop for _, crop in tries])
         poses: dict[int, CropPose] = {}
-        for (k, _), pose in zip(tries, self._read(frame, [crop for _, crop in tries]), strict=True):
-            if k not in poses or pose.doubt_mm < poses[k].doubt_mm:
-                poses[k] = pose
-        poses = {k: pose for k, pose in poses.items() if np.isfinite(pose.doubt_mm)}
-        off = [k for k, pose in poses.items() if pose.moved_mm > RECROP_MM]
-        again = [self._crop(frame.camera, poses[k].centre, poses[k].crop.mirrored) for k in off]
-        for k, pose in zip(off, self._read(frame, again), strict=True):
-            if pose.doubt_mm < poses[k].doubt_mm:
+        for (k, _), pose in zip(tries, self._look_again(frame, first), strict=True):
+            if np.isfinite(pose.doubt_mm) and (k not in poses or pose.doubt_mm < poses[k].doubt_mm):
                 poses[k] = pose
         return [self._hand(frame.camera, found[k], pose) for k, pose in poses.items()]
+
+    def _look_again(self, frame: Frame, poses: list[CropPose]) -> list[CropPose]:
+        """The poses, better ones in place of those read upright or from a crop that was off."""
+        upright = self._hand_contract.upright
+        chosen = [
+            k
+            for k, pose in enumerate(poses)
+            if np.isfinite(pose.doubt_mm) and (upright or pose.moved_mm > RECROP_MM)
+        ]
+        crops = [
+            self._crop(frame.camera, pose.centre, pose.crop.mirrored, pose.roll if upright else 0.0)
+            for pose in (poses[k] for k in chosen)
+        ]
+        better = list(poses)
+        for k, pose in zip(chosen, self._read(frame, crops), strict=True):
+            if upright or pose.doubt_mm < poses[k].doubt_mm:
+                better[k] = pose
+        return better
 
     def _crops(self, frame: Frame, found: Detection) -> list[HandCrop]:
         """None if there is nothing to see, one, or both mirrors of a hand whose side is not known."""
@@ -177,8 +190,10 @@ class HandPosePipeline:
         mirrors = [False] if known is None else [False, True] if side is None else [side != known]
         return [self._crop(frame.camera, centre, mirrored) for mirrored in mirrors]
 
-    def _crop(self, camera: DepthCamera, centre: NDArray[np.float64], mirrored: bool) -> HandCrop:
-        return HandCrop.around(centre, camera, self._hand_contract, mirrored)
+    def _crop(
+        self, camera: DepthCamera, centre: NDArray[np.float64], mirrored: bool, roll: float = 0.0
+    ) -> HandCrop:
+        return HandCrop.around(centre, camera, self._hand_contract, mirrored, roll)
 
     def _read(self, frame: Frame, crops: list[HandCrop]) -> list[CropPose]:
         """A2J on all crops at once."""
