@@ -89,9 +89,7 @@ def _arms(count: int, sampler: Sampler) -> tuple[Tensor, Tensor]:
     def table(name: str) -> Tensor:
         return torch.tensor([getattr(action, name) for action in ACTIONS], device=device)
 
-    share = table("share")
-    action = torch.multinomial(share, 2 * count, replacement=True, generator=sampler.generator)
-    action = action.unflatten(0, (count, 2))
+    action = sampler.choice(table("share"), count, 2)
     alike = sampler.chance(_ALIKE_SHARE, count)
     action[alike, 1] = action[alike, 0]
     reach = table("reach")[action] + table("spread")[action] * sampler.normal(count, 2, 3)

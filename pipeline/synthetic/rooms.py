@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.synthetic.primitives import Rays, box_depth
+from pipeline.synthetic.primitives import Rays
 from pipeline.synthetic.sampling import Sampler, axis_angle_matrix
+
+_NEAR_M = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,38 +63,61 @@ def room_surface(room: Room, rays: Rays, camera: Tensor, textured: Sampler | Non
         count, height, width = z.shape
         uneven = textured.uniform(count, 1, 1, high=0.25) * textured.smooth_field(count, height, width, 20)
         albedo = albedo * (1 + uneven).clamp(min=0.3)
-    boxes = room.furniture
-    turns = camera[:, None] @ axis_angle_matrix((0.0, 1.0, 0.0), boxes.turn)  # (B, K, 3, 3)
-    centres = (camera[:, None] @ boxes.centre[..., None])[..., 0]
-    for k in range(boxes.present.shape[1]):
-        images = boxes.present[:, k].nonzero().squeeze(1)
-        if not len(images):
-            continue
-        box = box_depth(rays[images], centres[images, k], turns[images, k], boxes.radii[images, k])
-        nearer = box < z[images]
-        z[images] = torch.where(nearer, box, z[images])
-        albedo[images] = torch.where(nearer, boxes.albedo[images, k, None, None], albedo[images])
+    _add_boxes(z, albedo, room.furniture, rays, camera)
     return z, albedo
 
 
 def _walls(room: Room, rays: Rays, camera: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays from inside a box leave it, and which reflectivity is there."""
     axes = camera @ axis_angle_matrix((0.0, 1.0, 0.0), room.turn)  # columns: the room's axes
-    z: Tensor | None = None
+    shape = (len(camera), rays.y.shape[1], rays.x.shape[1])
+    z = torch.full(shape, torch.inf, device=camera.device)
+    albedo = torch.zeros(shape, device=camera.device)
     for axis in range(3):
-        slope = rays.dot(axes[:, :, axis])
-        forward = slope > 0
+        per_slope = 1 / rays.dot(axes[:, :, axis])
+        forward = per_slope > 0
         wall = torch.where(forward, room.high[:, axis, None, None], room.low[:, axis, None, None])
-        reached = wall / torch.where(slope.abs() < 1e-6, 1e-6, slope)
-        reached = torch.where(reached > 0, reached, torch.inf)
+        reached = wall.mul_(per_slope)
         tone = torch.where(forward, room.albedo[:, 3 + axis, None, None], room.albedo[:, axis, None, None])
-        if z is None:
-            z, albedo = reached, tone
-        else:
-            albedo = torch.where(reached < z, tone, albedo)
-            z = torch.minimum(z, reached)
-    assert z is not None
+        albedo = torch.where(reached < z, tone, albedo)
+        z = torch.minimum(z, reached)
     return z, albedo
+
+
+def _add_boxes(z: Tensor, albedo: Tensor, boxes: Boxes, rays: Rays, camera: Tensor) -> None:
+    """Draws boxes into z and albedo (B, H, W), in place; only the pixels around each are looked at."""
+    image, number = boxes.present.nonzero(as_tuple=True)  # (M,)
+    turn = camera[image] @ axis_angle_matrix((0.0, 1.0, 0.0), boxes.turn[image, number])
+    centre = (camera[image] @ boxes.centre[image, number, :, None])[..., 0]
+    radii = boxes.radii[image, number]
+    signs = torch.cartesian_prod(*(torch.tensor([-1.0, 1.0], device=z.device),) * 3)
+    corners = centre[:, None] + (radii[:, None] * signs) @ turn.transpose(1, 2)  # (M, 8, 3)
+    slopes = corners[..., :2] / corners[..., 2:]
+    beside = (corners[..., 2] < _NEAR_M).any(1)[:, None]  # reaches behind the camera: may be anywhere
+    low = torch.where(beside, -torch.inf, slopes.amin(1))
+    high = torch.where(beside, torch.inf, slopes.amax(1))
+    columns = (rays.x[image] >= low[:, :1]) & (rays.x[image] <= high[:, :1])
+    rows = (rays.y[image] >= low[:, 1:]) & (rays.y[image] <= high[:, 1:])
+    box, row, column = (rows[:, :, None] & columns[:, None]).nonzero(as_tuple=True)  # (N,)
+
+    x, y = rays.x[image[box], column], rays.y[image[box], row]
+    start = (turn.transpose(1, 2) @ centre[..., None])[..., 0]  # the box as seen along its own axes
+    enter, leave = torch.full_like(x, _NEAR_M), torch.full_like(x, torch.inf)
+    for axis in range(3):
+        a, b, c, middle, reach = torch.cat([turn[:, :, axis], start[:, axis, None], radii[:, axis, None]], 1)[
+            box
+        ].unbind(1)
+        slope = a * x + b * y + c
+        per_slope = 1 / torch.where(slope == 0, 1e-12, slope)
+        middle, reach = middle * per_slope, reach * per_slope.abs()
+        enter, leave = torch.maximum(enter, middle - reach), torch.minimum(leave, middle + reach)
+    hit = ((enter <= leave) & (enter > _NEAR_M)).nonzero().squeeze(1)
+    pixel = ((image[box] * z.shape[1] + row) * z.shape[2] + column)[hit]
+    enter, tone = enter[hit], boxes.albedo[image, number][box[hit]]
+    flat = z.view(-1)
+    flat.scatter_reduce_(0, pixel, enter, "amin")
+    front = enter == flat[pixel]
+    albedo.view(-1)[pixel[front]] = tone[front]
 
 
 def sample_room(floor: Tensor, depth: Tensor, width: Tensor, sampler: Sampler) -> Room:

@@ -49,6 +49,12 @@ class Sampler:
         """0 <= n < high."""
         return torch.randint(high, shape, device=self.device, generator=self.generator)
 
+    def choice(self, weights: Tensor | Sequence[float], *shape: int) -> Tensor:
+        """Numbers 0 <= n < len(weights), as often as the weights (of any sum) say."""
+        steps = torch.as_tensor(weights, device=self.device, dtype=torch.float32).cumsum(0)
+        drawn = torch.searchsorted(steps, self.uniform(*shape) * steps[-1], right=True)
+        return drawn.clamp(max=len(steps) - 1)
+
     def subset(self, probability: float, count: int) -> Tensor:
         """(K,) int64: the numbers below `count`, each kept with the given probability."""
         return self.chance(probability, count).nonzero().squeeze(1)

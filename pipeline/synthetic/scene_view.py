@@ -225,8 +225,9 @@ class SceneRenderer:
         z, face = rasterize(corners, faces, view.height, view.width, near=_NEAR_M)
         thing = face.clamp(min=0) // len(self.things.faces)
         nearer = z < surface.z
-        surface.albedo[nearer] = things.albedo.gather(1, thing.flatten(1)).view_as(z)[nearer]
-        surface.z[nearer] = z[nearer]
+        tone = things.albedo.gather(1, thing.flatten(1)).view_as(z)
+        surface.albedo.copy_(torch.where(nearer, tone, surface.albedo))
+        surface.z.copy_(torch.where(nearer, z, surface.z))
 
     def labels(self, scene: Scene, posed: PosedPeople, hand: Tensor, view: View) -> HandLabels:
         """Boxes, sides and joints of all hands of which a pixel shows.

@@ -25,6 +25,7 @@ from pipeline.synthetic.things import LAMP, MUG, PROFILES, sample_sizes
 
 _PEOPLE_SHARES = (0.04, 0.52, 0.19, 0.25)  # of scenes with 0, 1, 2, 3 people
 _OWN_VIEW_SHARE = 0.05  # cameras on a person's head, or over the table
+_ANCHOR_SHARES = (0.16, 0.16, 0.56, 0.12)  # left hand, right hand, between them, chest
 _MIDDLE_MCP = 9
 
 
@@ -64,8 +65,7 @@ def sample_scene(
 ) -> tuple[Scene, PosedPeople]:
     """`count` random scenes, and their people as `people.pose` gives them."""
     device = sampler.device
-    shares = torch.tensor(_PEOPLE_SHARES, device=device)
-    number = torch.multinomial(shares, count, replacement=True, generator=sampler.generator)
+    number = sampler.choice(_PEOPLE_SHARES, count)
     image = torch.arange(count, device=device).repeat_interleave(number)
     own_view = sampler.chance(_OWN_VIEW_SHARE, count)
     leads = number.cumsum(0) - number
@@ -126,8 +126,7 @@ def _sample_places(cast: _Cast, camera: Tensor, sampler: Sampler) -> tuple[Tenso
     hands = posed.hand_joints[:, :, _MIDDLE_MCP]
     chest = posed.body_joints[:, bone_number("chest")]
     points = torch.stack([hands[:, 0], hands[:, 1], hands.mean(1), chest], 1)
-    chances = torch.tensor([0.16, 0.16, 0.56, 0.12], device=device).expand(max(count, 1), -1)
-    picked = torch.multinomial(chances, 1, generator=sampler.generator)[:count, 0]
+    picked = sampler.choice(_ANCHOR_SHARES, count)
     anchor = points[torch.arange(count, device=device), picked]
     z = 1.38 * torch.exp((0.34 * sampler.normal(count)).clamp(-1.4, 0.55))
     z = torch.where(sampler.chance(0.08, count), sampler.uniform(count, low=0.3, high=0.7), z)

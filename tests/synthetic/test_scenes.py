@@ -7,10 +7,12 @@ import torch
 from pipeline.frame import DepthCamera
 from pipeline.synthetic.people import PosedPeople
 from pipeline.synthetic.performance import Performance, stage
+from pipeline.synthetic.primitives import box_depth
 from pipeline.synthetic.rooms import Boxes, room_surface, sample_room
-from pipeline.synthetic.sampling import Sampler
+from pipeline.synthetic.sampling import Sampler, axis_angle_matrix
 from pipeline.synthetic.scene_view import Scene, SceneRenderer, View, measure
 from pipeline.synthetic.scenes import SIZE, SceneBatch, SceneGenerator, pose_bank, scene_renderer
+from pipeline.synthetic.staging import sample_scene
 
 POSES = 256
 CPU = torch.device("cpu")
@@ -66,6 +68,13 @@ def test_scenes_hold_people_and_some_hold_nobody(batch: SceneBatch) -> None:
     assert 0.3 < sides.float().mean() < 0.7
 
 
+def test_scenes_without_anybody_have_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.synthetic.staging._PEOPLE_SHARES", (1.0, 0.0, 0.0, 0.0))
+    empty = generator(0).batch(2)
+    assert [len(boxes) for boxes in empty.boxes] == [0, 0]
+    assert torch.isfinite(empty.depth).all()
+
+
 def test_boxes_hold_the_joints_of_hands_in_full_view(batch: SceneBatch) -> None:
     checked = 0
     for boxes, visible, joints in zip(batch.boxes, batch.visible, batch.joints, strict=True):
@@ -73,8 +82,8 @@ def test_boxes_hold_the_joints_of_hands_in_full_view(batch: SceneBatch) -> None:
             if share < 0.97:
                 continue
             slack = 0.06 * (box[2:] - box[:2]).max() + 1.0
-            assert (uvd[:, :2] > box[:2] - slack).all()
-            assert (uvd[:, :2] < box[2:] + slack).all()
+            inside = (uvd[:, :2] > box[:2] - slack) & (uvd[:, :2] < box[2:] + slack)
+            assert inside.all(1).sum() >= 19  # a finger tip is less than 3 % of a hand
             checked += 1
     assert checked > 10
 
@@ -125,6 +134,24 @@ def test_walls_are_where_the_room_says(renderer: SceneRenderer) -> None:
     expected = torch.where(slope > 0, torch.minimum(expected, 1.2 / slope), expected)
     expected = torch.where(slope < 0, torch.minimum(expected, 1.0 / -slope), expected)
     np.testing.assert_allclose(z[0], expected[:, None].expand(58, 64), rtol=1e-4)
+
+
+def test_furniture_agrees_with_box_depth_along_rays() -> None:
+    scene, _ = sample_scene(4, scene_renderer(CPU).people, pose_bank(CPU, POSES), Sampler("cpu", 6))
+    rays = View.azure_kinect(DepthCamera(80, 72, 63.0, 63.0, 40.0, 41.0), 4).rays
+    z, albedo = room_surface(scene.room, rays, scene.camera, None)
+    boxes = scene.room.furniture
+    empty = replace(scene.room, furniture=replace(boxes, present=torch.zeros_like(boxes.present)))
+    expected, tone = room_surface(empty, rays, scene.camera, None)
+    for k in range(boxes.present.shape[1]):
+        turn = scene.camera @ axis_angle_matrix((0.0, 1.0, 0.0), boxes.turn[:, k])
+        centre = (scene.camera @ boxes.centre[:, k, :, None])[..., 0]
+        box = box_depth(rays, centre, turn, boxes.radii[:, k])
+        nearer = (box < expected) & boxes.present[:, k, None, None]
+        expected = torch.where(nearer, box, expected)
+        tone = torch.where(nearer, boxes.albedo[:, k, None, None], tone)
+    np.testing.assert_allclose(z, expected, rtol=1e-4)
+    assert (albedo != tone).float().mean() < 1e-3
 
 
 @pytest.fixture(scope="module")
