@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,9 +78,10 @@ class HandSequence:
 
     def __iter__(self) -> Iterator[tuple[Frame, list[TrueHand]]]:
         for index in range(self._frames):
-            yield self._frame(index)
+            yield self.frame(index)
 
-    def _frame(self, index: int) -> tuple[Frame, list[TrueHand]]:
+    def frame(self, index: int) -> tuple[Frame, list[TrueHand]]:
+        """Frame number `index`, and its hands."""
         people, view = self._renderer.people, self._view
         scene = replace(self._scene, posture=posture(self._acts, index / FPS))
         posed = people.pose(scene.appearance, scene.posture)
@@ -158,13 +159,15 @@ def _bottle(person: Tensor, present: bool) -> Things:
     )
 
 
-def hand_sequences(frames: int, seed: int, length: int = 200) -> Iterator[HandSequence]:
+def hand_sequences(
+    frames: int, seed: int, length: int = 200, kinds: Sequence[str] | None = None
+) -> Iterator[HandSequence]:
     """Videos of all kinds in turn, `frames` frames in all.
 
     Args:
-        length: of a video, frames.
+        length: of a video, frames; the last one may be shorter.
+        kinds: of `acts.ACTS`; None for all.
     """
-    kinds = list(ACTS)
+    names = list(kinds or ACTS)
     for number, start in enumerate(range(0, frames, length)):
-        kind = kinds[number % len(kinds)]
-        yield HandSequence(kind, seed + number, min(length, frames - start))
+        yield HandSequence(names[number % len(names)], seed + number, min(length, frames - start))
