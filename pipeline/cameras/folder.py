@@ -43,14 +43,14 @@ class FolderCamera(Camera):
         self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
         self._index = 0
         try:
-            self._next: Frame | None = self._read(0)
+            self._next: Frame | None = self.read(0)
         except HandPoseError as error:
             raise SourceError(str(error)) from None
 
     def __next__(self) -> Frame:
         if self._index >= len(self._depth_paths):
             raise StopIteration
-        frame = self._next or self._read(self._index)
+        frame = self._next or self.read(self._index)
         self._next = None
         self._index += 1
         return frame
@@ -78,7 +78,12 @@ class FolderCamera(Camera):
             raise SourceError(f"{folder} holds no images named like 0000000.png: nothing to read")
         return sorted(images, key=lambda entry: (int(entry.stem), entry.name))
 
-    def _read(self, index: int) -> Frame:
+    def read(self, index: int) -> Frame:
+        """The frame of that number, whichever comes next.
+
+        Raises:
+            HandPoseError: it cannot be read; the source then ends.
+        """
         depth_path = self._depth_paths[index]
         ir_path = self.path / "ir_image" / depth_path.name
         try:

@@ -7,16 +7,25 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from pipeline.constants import ROOT
-from pipeline.errors import HandPoseError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.training.devices import Workers, choose_device, half_precision, join_workers
 from pipeline.training.loop import Task, Training
-from pipeline.training.options import loop_options
+from pipeline.training.options import LoopOptions, loop_options
+from pipeline.training.stream import EpochOrder
+
+
+@runtime_checkable
+class EpochTask(Protocol):
+    """A task whose samples are those of a data set."""
+
+    @property
+    def order(self) -> EpochOrder: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ def train(
     try:
         device = choose_device(arguments.device)
         for name, value in presets[device.type].items():
-            if getattr(arguments, name) is None:
+            if getattr(arguments, name, None) is None:
                 setattr(arguments, name, value)
         options = loop_options(arguments)
         if arguments.threads:
@@ -54,6 +63,7 @@ def train(
         torch.manual_seed(options.seed)
         place = Place(device, join_workers(device))
         task = make_task(arguments, place)
+        options = _in_steps(options, task)
         training = Training(task, options, device, half_precision(device), place.workers, _origin())
         return training.run()
     except HandPoseError as error:
@@ -64,6 +74,19 @@ def train(
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _in_steps(options: LoopOptions, task: Task) -> LoopOptions:
+    """Options whose length is counted in steps where it was in epochs.
+
+    Raises:
+        UsageError: the task's samples are rendered, without end.
+    """
+    if options.epochs is None:
+        return options
+    if not isinstance(task, EpochTask):
+        raise UsageError("--epochs counts how often frames are used: give --data, or --steps")
+    return replace(options, steps=task.order.steps(options.epochs), epochs=None)
 
 
 def _origin() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.cameras.folder import FolderCamera
 from pipeline.errors import UsageError
 from pipeline.frame import Frame
 from pipeline.hand import Detection
-from pipeline.networks.centernet import decode_detections
+from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_centernet
 from pipeline.networks.preprocess import detector_input
 from pipeline.training.annotation_files import Annotation, read_annotations
@@ -49,7 +49,7 @@ def recorded_boxes(folder: Path, detect: Callable[[Frame], Sequence[Detection]])
     annotated = {annotation.image: annotation for annotation in read_annotations(truth_path)}
     with FolderCamera(folder) as camera:
         images = [
-            _compare(detect(frame), annotated[name])
+            compare_boxes(detect(frame), annotated[name])
             for frame, name in zip(camera, camera.names, strict=False)
             if name in annotated
         ]
@@ -59,14 +59,19 @@ def recorded_boxes(folder: Path, detect: Callable[[Frame], Sequence[Detection]])
 
 
 def detector(path: str | Path) -> Callable[[Frame], list[Detection]]:
+    """The detector of a checkpoint; see `frame_detector`."""
+    return frame_detector(load_centernet(path))
+
+
+def frame_detector(model: CenterNet) -> Callable[[Frame], list[Detection]]:
     """CenterNet with its faintest detections, in pixels of the frame."""
-    model = load_centernet(path)
-    contract = model.contract
+    contract, device = model.contract, next(model.parameters()).device
 
     @torch.no_grad()
     def detect(frame: Frame) -> list[Detection]:
         image = torch.from_numpy(detector_input(frame.depth, frame.ir, contract))
-        boxes, scores, classes = decode_detections(model(image[None])[0].numpy(), contract, _LOWEST_SCORE)
+        answer = model(image[None].to(device))[0].float().cpu().numpy()
+        boxes, scores, classes = decode_detections(answer, contract, _LOWEST_SCORE)
         height, width = frame.depth.shape
         boxes = boxes * np.array([width, height, width, height], np.float32) / np.float32(contract.size)
         return [
@@ -77,7 +82,8 @@ def detector(path: str | Path) -> Callable[[Frame], list[Detection]]:
     return detect
 
 
-def _compare(found: Sequence[Detection], truth: Annotation) -> ImageBoxes:
+def compare_boxes(found: Sequence[Detection], truth: Annotation) -> ImageBoxes:
+    """Detections of a frame beside its annotation; sides count where both know them."""
     sided = set(truth.labels) <= _SIDES.keys() and all(one.handedness for one in found)
     return ImageBoxes(
         boxes=np.array([one.box for one in found]).reshape(-1, 4),

@@ -21,7 +21,7 @@ from pipeline.training.devices import Workers
 from pipeline.training.ema import WeightAverage
 from pipeline.training.options import LoopOptions, recorded
 from pipeline.training.rundir import RunFolder
-from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate
+from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate, stepped_rate
 
 INTERRUPTED = 130
 _UNTIMED_STEPS = 5  # allocations and kernels' first calls
@@ -81,7 +81,7 @@ class Training:
         self.workers, self.meta = workers or Workers(), meta or {}
         self.folder = RunFolder(options.out, options.resume, options.tensorboard, self.workers.first)
         self.average = WeightAverage(task.model, options.ema)
-        self.optimizer = _adamw(task.model, options)
+        self.optimizer = _optimizer(task.model, options)
         self.step, self.elapsed, self.best, self.evaluated = 0, 0.0, float("inf"), 0
         self.plan = Plan(options.steps or UNKNOWN)
         if options.resume:
@@ -138,7 +138,7 @@ class Training:
 
     # --- A step ------------------------------------------------------------------------------------------
     def _advance(self) -> dict[str, Tensor]:
-        rate = learning_rate(self.plan, self.step, self.options.lr)
+        rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
@@ -153,6 +153,11 @@ class Training:
             self._deadline.count(self.plan.progress(self.step))
         self.step += 1
         return losses
+
+    def _learning_rate(self) -> float:
+        if self.options.decay_share is None:
+            return learning_rate(self.plan, self.step, self.options.lr)
+        return stepped_rate(self.plan, self.step, self.options.lr, self.options.decay_share)
 
     # --- The plan ----------------------------------------------------------------------------------------
     def _everywhere(self, timely: bool) -> bool:
@@ -246,9 +251,11 @@ class Training:
         self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
 
 
-def _adamw(model: nn.Module, options: LoopOptions) -> torch.optim.AdamW:
-    """AdamW; norms and biases are not decayed."""
+def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:
+    """Adam, or AdamW that does not decay norms and biases."""
     weights = [p for p in model.parameters() if p.requires_grad]
+    if options.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},

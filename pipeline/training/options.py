@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How a run is driven; see `add_loop_options` for each."""
+    """How a run is driven; see `add_loop_options` for most.
+
+    Args:
+        optimizer: AdamW, or Adam with the weights' decay in its loss.
+        decay_share: the learning rate is divided by five each time this share of the run is done; None for
+            half a cosine.
+    """
 
     out: Path
     minutes: float | None
@@ -28,12 +35,26 @@ class LoopOptions:
     compile: bool = False
     tensorboard: bool = True
     progress_bar: bool = True
+    epochs: float | None = None
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    decay_share: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise UsageError("A run needs either --minutes or --steps, not both.")
-        if min(self.batch, self.evaluations, self.minutes or 1, self.steps or 1) <= 0 or self.lr <= 0:
-            raise UsageError("--minutes, --steps, --batch, --lr and --evaluations must be positive.")
+        if [self.minutes, self.steps, self.epochs].count(None) != 2:
+            raise UsageError("A run needs one of --minutes, --steps or --epochs.")
+        lengths = [length for length in (self.minutes, self.steps, self.epochs) if length is not None]
+        if min(self.batch, self.evaluations, self.lr, *lengths) <= 0:
+            raise UsageError(
+                "--minutes, --steps, --epochs, --batch, --lr and --evaluations must be positive."
+            )
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """A kind of data, None for rendered ones, and the folders they are in."""
+
+    kind: str | None
+    folders: list[Path]
 
 
 def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
@@ -41,11 +62,12 @@ def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time for the whole run; steps follow from the speed")
     length.add_argument("--steps", type=int, help="exact number of steps, whatever time they take")
+    length.add_argument("--epochs", type=float, help="with --data: how often each frame is used")
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
     parser.add_argument("--batch", type=int, help="samples for each step and process")
-    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
+    parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
@@ -62,6 +84,21 @@ def loop_options(arguments: argparse.Namespace) -> LoopOptions:
     """
     names = LoopOptions.__dataclass_fields__
     return LoopOptions(**{k: v for k, v in vars(arguments).items() if k in names})
+
+
+def data_choice(
+    parser: argparse.ArgumentParser, given: Sequence[str] | None, kinds: Sequence[str]
+) -> DataChoice:
+    """What --data names; ends the program with exit code 2 if it names nothing that can be."""
+    if given is None:
+        return DataChoice(None, [])
+    kind, *folders = given
+    if kind not in kinds or not folders:
+        parser.error(f"--data needs one of {', '.join(kinds)} and a folder, found {' '.join(given)}")
+    missing = [folder for folder in folders if not Path(folder).is_dir()]
+    if missing:
+        parser.error(f"--data {kind}: there is no folder {missing[0]}")
+    return DataChoice(kind, [Path(folder) for folder in folders])
 
 
 def recorded(options: LoopOptions) -> dict[str, Any]:

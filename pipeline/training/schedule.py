@@ -41,6 +41,11 @@ def learning_rate(plan: Plan, step: int, peak: float, warmup: int = 200, last: f
     return peak * min(1.0, (step + 1) / warmup) * (last + (1.0 - last) * cosine)
 
 
+def stepped_rate(plan: Plan, step: int, first: float, share: float, factor: float = 0.2) -> float:
+    """A rate that is multiplied by `factor` each time that `share` of the run is done (A2J's authors')."""
+    return first * factor ** int(plan.progress(step) / share + 1e-9)
+
+
 @dataclass
 class Deadline:
     """Turns a time limit into a number of steps, and corrects it while the speed changes.

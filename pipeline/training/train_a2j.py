@@ -1,26 +1,74 @@
-"""Trains A2J on rendered hands: python3 -m pipeline.training.train_a2j --minutes 20"""
+"""Trains A2J on rendered hands, or as its authors do on a published data set.
+
+python3 -m pipeline.training.train_a2j --minutes 20
+python3 -m pipeline.training.train_a2j --data nyu DIR --epochs 34
+torchrun --nproc-per-node 2 -m pipeline.training.train_a2j ...     (one process for each GPU)
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from pipeline.constants import A2J_INPUT_SIZE
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.training.commands import Place, train
 from pipeline.training.evaluate_synthetic import hand_crops
+from pipeline.training.hand_folder_task import RECIPES, FolderAugmentation, HandFolderTask, Recipe
+from pipeline.training.hand_folders import NYU_JOINTS, read_hands2017, read_icvl, read_msra, read_nyu
 from pipeline.training.hand_task import HandData, HandTask, hand_contract
 from pipeline.training.loop import Task
-from pipeline.training.options import add_loop_options
+from pipeline.training.options import DataChoice, add_loop_options, data_choice
+from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed
 
+_OURS = {"backbone": "resnet18", "lr": 1e-3, "held_out": 512}
 PRESETS = {
-    "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 64, "size": 96},
-    "cuda": {"batch": 128, "replay": 1, "width": 1.0, "head_width": 256, "size": 176},
+    "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 64, "size": 96, **_OURS},
+    "cuda": {"batch": 128, "replay": 1, "width": 1.0, "head_width": 256, "size": 176, **_OURS},
 }
+
+
+def authors_presets(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """How A2J's authors train."""
+    network = {"backbone": "resnet50", "width": 1.0, "head_width": 256, "size": A2J_INPUT_SIZE}
+    steps = {"batch": 64, "lr": 3.5e-4, "optimizer": "adam", "weight_decay": 1e-4, "ema": 0.0}
+    decay = {"decay_share": recipe.decay_epochs / recipe.epochs, "held_out": 1024}
+    return {device: {**network, **steps, **decay} for device in ("cpu", "cuda")}
+
+
+def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoice) -> Task:
+    """Network and published data set that the arguments ask for."""
+    kind, folder = str(data.kind), data.folders[0]
+    if kind == "nyu":
+        cameras = (1, 2, 3) if arguments.cameras == "all" else (1,)
+        frames = read_nyu(folder, "train", arguments.joints, cameras)
+        held_out = read_nyu(folder, "test", arguments.joints)
+        stem = f"NYU_{'ALL' if len(cameras) > 1 else '1'}"
+    else:
+        read = {"icvl": read_icvl, "msra": read_msra, "hands2017": read_hands2017}[kind]
+        frames, held_out, stem = read(folder, "train"), read(folder, "test"), f"{kind.upper()}_ALL"
+    skeleton = frames.skeleton
+    contract = RECIPES[kind].contract(skeleton, arguments.size)
+    model = A2J(arguments.backbone, skeleton.num_joints, arguments.width, arguments.head_width, contract)
+    if arguments.init:
+        transfer(model, load_a2j(arguments.init).state_dict())
+    model = model.to(place.device).to(memory_format=torch.channels_last)
+    return HandFolderTask(
+        model,
+        frames,
+        held_out.spread(arguments.held_out),
+        arguments.batch,
+        arguments.seed,
+        place.workers,
+        FolderAugmentation(mirror=arguments.mirror),
+        f"{stem}_{arguments.backbone}_{skeleton.num_joints}_a2j",
+    )
 
 
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
@@ -47,9 +95,11 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="train_a2j", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="train_a2j", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_loop_options(parser, "a2j")
-    parser.add_argument("--backbone", choices=BACKBONES, default="resnet18")
+    parser.add_argument("--backbone", choices=BACKBONES)
     parser.add_argument("--width", type=float, help="factor on the backbone's channels")
     parser.add_argument("--head-width", type=int, help="channels of the heads")
     parser.add_argument("--size", type=int, help="side of the input, px")
@@ -57,8 +107,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=_sizes, help="let the input grow, e.g. 64,96,128: each for an equal share of the run"
     )
     parser.add_argument("--margin", type=float, default=1.25, help="side of the rendered crops over --size")
-    parser.add_argument("--held-out", type=int, default=512, help="hands of the periodic evaluation")
-    return train(parser.parse_args(argv), PRESETS, make_task)
+    parser.add_argument("--held-out", type=int, help="hands of the periodic evaluation")
+    folders = parser.add_argument_group("published data sets")
+    folders.add_argument(
+        "--data", nargs="+", metavar=("KIND", "DIR"), help=f"{', '.join(RECIPES)}, and its folder"
+    )
+    folders.add_argument("--joints", type=int, choices=NYU_JOINTS, default=14, help="of NYU")
+    folders.add_argument("--cameras", choices=("1", "all"), default="1", help="of NYU, to train on")
+    folders.add_argument("--mirror", type=float, default=0.0, help="share of the hands to mirror")
+    arguments = parser.parse_args(argv)
+    data = data_choice(parser, arguments.data, list(RECIPES))
+    if data.kind is None:
+        return train(arguments, PRESETS, make_task)
+    return train(
+        arguments,
+        authors_presets(RECIPES[data.kind]),
+        lambda given, place: make_folder_task(given, place, data),
+    )
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -1,24 +1,33 @@
-"""Trains CenterNet on rendered scenes: python3 -m pipeline.training.train_centernet --minutes 20"""
+"""Trains CenterNet on rendered scenes, or on your own recorded and annotated frames.
+
+python3 -m pipeline.training.train_centernet --minutes 20
+python3 -m pipeline.training.train_centernet --data real DIR --mix 0.5 --epochs 30
+torchrun --nproc-per-node 2 -m pipeline.training.train_centernet ...     (one process for each GPU)
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
+from pipeline.errors import UsageError
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
 from pipeline.training.commands import Place, train
 from pipeline.training.loop import Task
-from pipeline.training.options import add_loop_options
+from pipeline.training.options import DataChoice, add_loop_options, data_choice
+from pipeline.training.recorded_scenes import Classes, read_recorded
+from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
 
 PRESETS = {
-    "cpu": {"batch": 16, "replay": 24, "width": 0.5},
-    "cuda": {"batch": 64, "replay": 2, "width": 1.0},
+    "cpu": {"batch": 16, "replay": 24, "width": 0.5, "lr": 1e-3},
+    "cuda": {"batch": 64, "replay": 2, "width": 1.0, "lr": 1e-3},
 }
 
 
@@ -36,8 +45,56 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     return SceneTask(model, data, held_out, arguments.stages, place.workers)
 
 
+def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataChoice) -> Task:
+    """Network and recorded frames that the arguments ask for.
+
+    Raises:
+        UsageError: weights that tell sides, frames that do not, or a mix that leaves none of them.
+    """
+    frames, held_out = (read_recorded(data.folders, name) for name in ("train.json", "val.json"))
+    rendered_count = round(arguments.batch * arguments.mix)
+    if not 0 <= arguments.mix < 1 or rendered_count >= arguments.batch or not len(frames):
+        raise UsageError(
+            f"--mix {arguments.mix} of --batch {arguments.batch} and {len(frames)} annotated frames leave "
+            "nothing recorded to train on: use less than 1, and annotate"
+        )
+    if arguments.init:
+        model = load_centernet(arguments.init).train()
+        if model.contract.classes != frames.classes:
+            raise UsageError(
+                f"{arguments.init} knows {_named(model.contract.classes)}, the frames "
+                f"{_named(frames.classes)}: "
+                "label them alike (prelabel --handedness), or leave --init out"
+            )
+    else:
+        contract = replace(scene_contract(), classes=frames.classes, channels=arguments.channels)
+        model = CenterNet(len(contract.classes), arguments.width, plain_head=True, contract=contract)
+    model = model.to(place.device).to(memory_format=torch.channels_last)
+    rendered = None
+    if rendered_count:
+        render = scene_renderer(place.device, derived_seed(arguments.seed, place.workers.rank))
+        scenes = SceneData(render, arguments.seed, place.workers.rank, rendered_count, arguments.replay)
+        rendered = SceneTask(model, scenes, [], (), place.workers)
+    return RecordedTask(
+        model,
+        frames,
+        held_out.spread(arguments.held_out),
+        arguments.batch - rendered_count,
+        "MSE" if arguments.loss == "mse" else "Logistic",
+        rendered,
+        arguments.seed,
+        place.workers,
+    )
+
+
+def _named(classes: Classes) -> str:
+    return "left and right" if len(classes) > 1 else "hands without sides"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="train_centernet", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="train_centernet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_loop_options(parser, "centernet")
     parser.add_argument("--width", type=float, help="factor on the network's channels")
     parser.add_argument(
@@ -48,7 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="windows of PX until SHARE of the run, then whole images (default 0.5:128,0.92:192)",
     )
     parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
-    return train(parser.parse_args(argv), PRESETS, make_task)
+    own = parser.add_argument_group("your own data")
+    own.add_argument("--data", nargs="+", metavar=("real", "DIR"), help="real, and recorded folders")
+    own.add_argument("--mix", type=float, default=0.5, help="share of rendered scenes in each step (0: none)")
+    own.add_argument("--loss", choices=("logistic", "mse"), default="logistic", help="of the heat maps")
+    own.add_argument(
+        "--channels", choices=("fused", "depth"), default="fused", help="with or without infrared"
+    )
+    arguments = parser.parse_args(argv)
+    data = data_choice(parser, arguments.data, ["real"])
+    if data.kind is None:
+        return train(arguments, PRESETS, make_task)
+    return train(arguments, PRESETS, lambda given, place: make_recorded_task(given, place, data))
 
 
 def _stages(text: str) -> tuple[tuple[float, int], ...]:

@@ -106,7 +106,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: P
 
 
 def test_a_run_needs_one_length(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--minutes or --steps"):
+    with pytest.raises(UsageError, match="--minutes, --steps or --epochs"):
         options(tmp_path, steps=None)
     with pytest.raises(UsageError, match="positive"):
         options(tmp_path, steps=-3)
