@@ -28,6 +28,7 @@ A2J_NYU_STD = 28.32958208  # mm
 
 # --- Hands ---------------------------------------------------------------------------------------------
 FLESH_MM = 11.0  # how far joints lie behind the surface that the camera sees: median of the synthetic scenes
+RECROP_RAD = 0.4  # and if its palm points this much further to the side than in the crop, where upright
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 

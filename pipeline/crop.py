@@ -6,6 +6,7 @@ both directions, shows the image at (u, v).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -174,6 +175,11 @@ class CropPose:
         knuckles = self.uvd[list(skeleton.knuckles), :2].mean(axis=0)
         right, down = (knuckles - self.uvd[skeleton.root, :2]) / (self.crop.step_x, self.crop.step_y)
         return float(np.arctan2(right, -down))
+
+    @property
+    def turned(self) -> float:
+        """Angle between the palm and the crop's upward direction, rad."""
+        return abs(math.remainder(self.roll - self.crop.roll, 2 * math.pi))
 
 
 def _side_mm(contract: HandInput, depth_mm: float) -> float:

@@ -17,6 +17,8 @@ from pipeline.constants import (
     CENTERNET_CHECKPOINT,
     FLESH_MM,
     RECROP_MM,
+    RECROP_RAD,
+    SMOOTHING,
 )
 from pipeline.crop import CropPose, HandCrop, find_hand
 from pipeline.engines import create_engines
@@ -28,6 +30,8 @@ from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
+from pipeline.sight import Look, Sighting
+from pipeline.tracking import Tracker
 
 _OTHER: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
 
@@ -47,9 +51,14 @@ class HandPosePipeline:
     Args:
         engine: one of `pipeline.engines.ENGINES`.
         max_hands: at most so many of a frame, the ones with the best scores; None for all.
-        track: for video: hands keep their identity from frame to frame (reserved: without effect so far).
+        track: for video: hands keep their identity from frame to frame, and the detector runs now and then.
         centernet, a2j: checkpoint files or networks; None for those that constants.py names.
         device: of the engine; None takes the best that is there.
+
+    Attributes:
+        track: may be changed between frames.
+        smooth: whether the joints of tracked hands are filtered; may be changed between frames.
+        timings: of the last frame; detect_ms is 0 if the detector did not run.
 
     Raises:
         HandPoseError: weights that are missing or no checkpoint; UsageError: an engine, a device or a number
@@ -85,8 +94,10 @@ class HandPosePipeline:
         self._detector, self._joints = create_engines(engine, networks, device)
         self._anchors = anchor_grid(hand_size)
         self._max_hands = max_hands
-        self.track = track
+        self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()
+        self._detect_ms = 0.0
+        self.reset()
 
     @property
     def skeleton(self) -> Skeleton:
@@ -99,29 +110,23 @@ class HandPosePipeline:
         return self._joints.name
 
     def __call__(self, frame: Frame) -> list[Hand]:
-        """The hands of a frame, best score first; empty if there are none."""
-        start = perf_counter()
-        found = self.detect(frame)
-        detected = perf_counter()
-        hands = self._hands(frame, found)
-        done = perf_counter()
-        self.timings = Timings(1e3 * (detected - start), 1e3 * (done - detected), 1e3 * (done - start))
+        """The hands of a frame, best score first, or with tracking in the order in which they came."""
+        start, self._detect_ms = perf_counter(), 0.0
+        if self.track:
+            hands = self._tracker(frame, self, self.smooth)
+        else:
+            hands = self._hands(frame, self.detect(frame))
+        pose_ms = 1e3 * (perf_counter() - start) - self._detect_ms
+        self.timings = Timings(self._detect_ms, pose_ms, self._detect_ms + pose_ms)
         return hands
+
+    def reset(self) -> None:
+        """Forgets all tracks: another video begins."""
+        self._tracker = Tracker(self.skeleton, self._max_hands)
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first. Without infrared the detector sees depth only."""
-        contract = self._detector_contract
-        image = detector_input(frame.depth, frame.ir, contract)
-        (output,) = self._detector.run(image[None])
-        boxes, scores, classes = decode_detections(output[0], contract)
-        limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
-        boxes = np.clip(boxes * (limits / np.float32(contract.size)), 0, limits)
-        found = [
-            Detection(box, float(score), _seen(contract.classes[k]))
-            for box, score, k in zip(boxes, scores, classes, strict=True)
-            if (box[:2] < box[2:]).all()
-        ]
-        return found[: self._max_hands]
+        return self._detect(frame)[: self._max_hands]
 
     def estimate(
         self, frame: Frame, boxes: ArrayLike, handedness: Sequence[Handedness] | None = None
@@ -150,50 +155,79 @@ class HandPosePipeline:
             raise ValueError(f'handedness must be "left" or "right" for each of {len(boxes)} boxes')
         return self._hands(frame, [Detection(b, np.nan, side) for b, side in zip(boxes, sides, strict=True)])
 
+    # --- What tracking sees with: `pipeline.sight.Eyes` -----------------------------------------------------
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether the joint network must be told the side of a hand to read it."""
+        return self._hand_contract.handedness is not None
+
+    def see(self, frame: Frame) -> list[Sighting]:
+        """All detections with measured depth, and where their hands are."""
+        found = [(one, self._centre(frame, one)) for one in self._detect(frame)]
+        return [Sighting(one, centre) for one, centre in found if centre is not None]
+
+    def read(self, frame: Frame, looks: Sequence[Look]) -> list[CropPose | None]:
+        """Joints as one batch, then a second one of the hands that are better seen another way."""
+        poses: list[CropPose] = self._read(frame, [self._crop(frame.camera, look) for look in looks])
+        upright = self._hand_contract.upright
+        off = [
+            k
+            for k, (pose, look) in enumerate(zip(poses, looks, strict=True))
+            if np.isfinite(pose.doubt_mm)
+            and (pose.moved_mm > RECROP_MM or (upright and (look.roll is None or pose.turned > RECROP_RAD)))
+        ]
+        better = [Look(poses[k].centre, looks[k].side, poses[k].roll) for k in off]
+        again = self._read(frame, [self._crop(frame.camera, look) for look in better])
+        for k, pose in zip(off, again, strict=True):
+            if upright or pose.doubt_mm < poses[k].doubt_mm:
+                poses[k] = pose
+        return [pose if np.isfinite(pose.doubt_mm) else None for pose in poses]
+
+    # --- Parts ---------------------------------------------------------------------------------------------
+
+    def _detect(self, frame: Frame) -> list[Detection]:
+        start, contract = perf_counter(), self._detector_contract
+        image = detector_input(frame.depth, frame.ir, contract)
+        (output,) = self._detector.run(image[None])
+        boxes, scores, classes = decode_detections(output[0], contract)
+        limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
+        boxes = np.clip(boxes * (limits / np.float32(contract.size)), 0, limits)
+        found = [
+            Detection(box, float(score), _seen(contract.classes[k]))
+            for box, score, k in zip(boxes, scores, classes, strict=True)
+            if (box[:2] < box[2:]).all()
+        ]
+        self._detect_ms = 1e3 * (perf_counter() - start)
+        return found
+
     def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
-        """All hands as one batch, then a second one of those that deserve another look."""
-        tries = [(k, crop) for k, one in enumerate(found) for crop in self._crops(frame, one)]
-        first = self._read(frame, [crop for _, crop in tries])
+        """All hands; those of unknown side are read as both, and the surer reading is taken."""
+        tries = [(k, look) for k, one in enumerate(found) for look in self._looks(frame, one)]
         poses: dict[int, CropPose] = {}
-        for (k, _), pose in zip(tries, self._look_again(frame, first), strict=True):
-            if np.isfinite(pose.doubt_mm) and (k not in poses or pose.doubt_mm < poses[k].doubt_mm):
+        for (k, _), pose in zip(tries, self.read(frame, [look for _, look in tries]), strict=True):
+            if pose and (k not in poses or pose.doubt_mm < poses[k].doubt_mm):
                 poses[k] = pose
         return [self._hand(frame.camera, found[k], pose) for k, pose in poses.items()]
 
-    def _look_again(self, frame: Frame, poses: list[CropPose]) -> list[CropPose]:
-        """The poses, better ones in place of those read upright or from a crop that was off."""
-        upright = self._hand_contract.upright
-        chosen = [
-            k
-            for k, pose in enumerate(poses)
-            if np.isfinite(pose.doubt_mm) and (upright or pose.moved_mm > RECROP_MM)
-        ]
-        crops = [
-            self._crop(frame.camera, pose.centre, pose.crop.mirrored, pose.roll if upright else 0.0)
-            for pose in (poses[k] for k in chosen)
-        ]
-        better = list(poses)
-        for k, pose in zip(chosen, self._read(frame, crops), strict=True):
-            if upright or pose.doubt_mm < poses[k].doubt_mm:
-                better[k] = pose
-        return better
-
-    def _crops(self, frame: Frame, found: Detection) -> list[HandCrop]:
-        """None if there is nothing to see, one, or both mirrors of a hand whose side is not known."""
-        centre = find_hand(frame.depth, found.box)
+    def _looks(self, frame: Frame, found: Detection) -> list[Look]:
+        """None if there is nothing to see, one, or one for each side."""
+        centre = self._centre(frame, found)
         if centre is None:
             return []
-        if self._hand_contract.outside == "far":  # our crops are centred on joints, the published on surfaces
-            centre[2] += FLESH_MM
-        known = self._hand_contract.handedness
-        side = _seen(found.handedness)
-        mirrors = [False] if known is None else [False, True] if side is None else [side != known]
-        return [self._crop(frame.camera, centre, mirrored) for mirrored in mirrors]
+        unknown = self.one_sided and found.handedness is None
+        return [Look(centre, side) for side in (_OTHER if unknown else (found.handedness,))]
 
-    def _crop(
-        self, camera: DepthCamera, centre: NDArray[np.float64], mirrored: bool, roll: float = 0.0
-    ) -> HandCrop:
-        return HandCrop.around(centre, camera, self._hand_contract, mirrored, roll)
+    def _centre(self, frame: Frame, found: Detection) -> NDArray[np.float64] | None:
+        centre = find_hand(frame.depth, found.box)
+        if centre is not None and self._hand_contract.outside == "far":
+            centre[2] += FLESH_MM  # our crops are centred on joints, the published on surfaces
+        return centre
+
+    def _crop(self, camera: DepthCamera, look: Look) -> HandCrop:
+        known, roll = self._hand_contract.handedness, look.roll if self._hand_contract.upright else None
+        mirrored = known is not None and _seen(look.side) != known
+        return HandCrop.around(look.centre, camera, self._hand_contract, mirrored, roll or 0.0)
 
     def _read(self, frame: Frame, crops: list[HandCrop]) -> list[CropPose]:
         """A2J on all crops at once."""

@@ -23,10 +23,17 @@ class Sighting:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """Where joints are to be read: (3,) px, px, mm, and for a hand of which side."""
+    """Where joints are to be read.
+
+    Args:
+        centre: (3,) px, px, mm.
+        side: of the hand, for a network that must be told.
+        roll: by how far the palm is turned clockwise from pointing up in the image, rad; None if unknown.
+    """
 
     centre: NDArray[np.float64]
     side: Handedness | None
+    roll: float | None = None
 
 
 class Pose(Protocol):
@@ -39,6 +46,10 @@ class Pose(Protocol):
     @property
     def confidence(self) -> NDArray[np.float32]:
         """(J,) 0..1."""
+
+    @property
+    def roll(self) -> float:
+        """By how far the palm is turned clockwise from pointing up in the image, rad."""
 
     @property
     def doubt_mm(self) -> float:

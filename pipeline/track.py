@@ -44,6 +44,7 @@ class Track:
         joints: (J, 3) mm as read last.
         smooth: (J, 3) mm, filtered.
         confidence: (J,) 0..1.
+        roll: of the palm, see `Look`.
         velocity: (3,) mm/s.
         score: 0..1.
         trust: TRACK_TRUST at best; at 0 the track has ended.
@@ -69,7 +70,7 @@ class Track:
 
     def _start(self, pose: Pose) -> None:
         """Forgets how the hand moved and how long its bones were."""
-        self.confidence = pose.confidence
+        self.confidence, self.roll = pose.confidence, pose.roll
         self._filter = OneEuroFilter(SMOOTHING_MIN_CUTOFF_HZ, SMOOTHING_BETA)
         self.smooth = self._filter(self.joints, 0.0)
         self._lengths.clear()
@@ -103,7 +104,7 @@ class Track:
         velocity = (self.joints - before).mean(axis=0) / seconds
         velocity *= min(1.0, _FASTEST_MM_S / max(float(np.linalg.norm(velocity)), 1e-6))
         self.velocity = self.velocity + _TURN * (velocity - self.velocity)
-        self.confidence = pose.confidence
+        self.confidence, self.roll = pose.confidence, pose.roll
         self.smooth = self._filter(self.joints, seconds, pose.confidence)
         if not quality.doubtful:
             self._lengths.append(bone_lengths(self.joints, self._skeleton.bones))

@@ -127,16 +127,16 @@ class Tracker:
         self, frame: Frame, eyes: Eyes, centres: Sequence[FloatArray], new: Sequence[Sighting]
     ) -> list[Readings]:
         """Of all tracks, then of all newcomers: as both sides where the side is not sure."""
-        wanted: list[tuple[FloatArray, tuple[Handedness | None, ...]]] = []
+        wanted: list[tuple[FloatArray, float | None, tuple[Handedness | None, ...]]] = []
         for track, centre in zip(self._tracks, centres, strict=True):
             known = track.belief.sure and not track.doubted
-            wanted.append((centre, (track.belief.side,) if known else _SIDES))
-        wanted += [(sighting.centre, _SIDES) for sighting in new]
+            wanted.append((centre, track.roll, (track.belief.side,) if known else _SIDES))
+        wanted += [(sighting.centre, None, _SIDES) for sighting in new]
         if not eyes.one_sided:
-            wanted = [(centre, (None,)) for centre, _ in wanted]
-        looks = [Look(centre, side) for centre, sides in wanted for side in sides]
+            wanted = [(centre, roll, (None,)) for centre, roll, _ in wanted]
+        looks = [Look(centre, side, roll) for centre, roll, sides in wanted for side in sides]
         poses = iter(eyes.read(frame, looks) if looks else [])
-        return [{side: pose for side in sides if (pose := next(poses))} for _, sides in wanted]
+        return [{side: pose for side in sides if (pose := next(poses))} for *_, sides in wanted]
 
     def _follow(
         self, track: Track, frame: Frame, readings: Readings, seconds: float, sighting: Sighting | None

@@ -49,6 +49,7 @@ class Actor:
 class ScriptedReading:
     uvd: NDArray[np.float64]
     doubt_mm: float
+    roll: float = 0.0
 
     @property
     def confidence(self) -> NDArray[np.float32]:
