@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +24,10 @@ from pipeline.synthetic.things import ThingModel
 
 CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
 FPS = 30
-_GAIN = 1400.0  # infrared brightness of a white surface at one metre
+_GAIN = 1100.0  # infrared brightness of a white surface at one metre
 _MOVING = ("clavicle", "upperarm", "lowerarm", "wrist")
 _MARGIN = 4  # px around what moves, so that no edge ends at the rim of the part that is measured anew
+_SMOOTH_STEP_M = 0.02  # smoothing does not cross larger steps
 _NOISE_VARIANTS = 5  # of what does not move
 
 Window = tuple[slice, slice]  # rows, columns
@@ -59,6 +61,7 @@ class DemoCamera(Camera):
         moves = torch.ones(len(self._people.faces), dtype=torch.bool)
         moves[: len(body.faces)] = torch.isin(body.vertex_bone, arms)[body.faces].any(1)
         self._moving_faces = self._people.faces[moves]
+        self._arm_faces = int(moves[: len(body.faces)].sum())  # the first of them
         self._moving_albedo = self._scene.appearance.albedo[0, moves]
         self._still = self._draw_still(~moves)
         whole = (slice(0, CAMERA.height), slice(0, CAMERA.width))
@@ -79,15 +82,16 @@ class DemoCamera(Camera):
         depth, ir = (image.copy() for image in self._measured[index % _NOISE_VARIANTS])
         window = self._window(corners)
         rows, columns = window
-        z = self._still.z[0, rows, columns]
+        z = self._still.z[rows, columns]
         shifted = corners - torch.tensor([columns.start, rows.start, 0])
         arm_z, face = rasterize(shifted, self._moving_faces, *z.shape)
         nearer = arm_z[0] < z
         tone = self._moving_albedo[face[0].clamp(min=0)]
         part = Surface(
-            torch.where(nearer, arm_z[0], z)[None],
-            torch.where(nearer, tone, self._still.albedo[0, rows, columns])[None],
+            torch.where(nearer, arm_z[0], z),
+            torch.where(nearer, tone, self._still.albedo[rows, columns]),
         )
+        part = _rounded(part, nearer & (face[0] < self._arm_faces), 7)
         depth[window], ir[window] = self._measure(part, window, index)
         return Frame(depth, ir, self.camera, timestamp_us=index * 1_000_000 // FPS, index=index)
 
@@ -125,14 +129,15 @@ class DemoCamera(Camera):
         return self._view.project(points + self._scene.place[0], torch.zeros(1, dtype=torch.int64))
 
     def _draw_still(self, faces: Tensor) -> Surface:
-        """(1, H, W) the room, and the person without arms."""
-        surface = Surface(*room_surface(self._scene.room, self._view.rays, self._scene.camera, self._sampler))
+        """(H, W) the room, and the person without arms."""
+        surface = Surface(*room_surface(self._scene.room, self._view.rays, self._scene.camera, None))
         SceneRenderer(self._people, ThingModel()).add_things(surface, self._scene, self._view)
         corners = self._project(self._pose(0).vertices)
         z, face = rasterize(corners, self._people.faces[faces], CAMERA.height, CAMERA.width)
         nearer = z < surface.z
         tone = self._scene.appearance.albedo[0, faces][face.clamp(min=0)]
-        return Surface(torch.where(nearer, z, surface.z), torch.where(nearer, tone, surface.albedo))
+        both = Surface(torch.where(nearer, z, surface.z)[0], torch.where(nearer, tone, surface.albedo)[0])
+        return _rounded(both, nearer[0], 9)
 
     def _window(self, corners: Tensor) -> Window:
         """Rows and columns that the moving parts may cover."""
@@ -148,8 +153,29 @@ class DemoCamera(Camera):
     def _measure(self, surface: Surface, window: Window, number: int) -> Measured:
         """Depth and infrared of a part of the image; the number chooses the noise."""
         self._sampler.reseed(self._seed, number)
-        albedo = surface.albedo[0] * self._falloff[window]
+        albedo = surface.albedo * self._falloff[window]
         seen = self._seen[window]
-        images = steady_tof(surface.z[0], albedo, CAMERA.fx, _GAIN, self._sampler)
+        images = steady_tof(surface.z, albedo, CAMERA.fx, _GAIN, self._sampler)
         depth, ir = (torch.where(seen, image, 0.0).numpy().astype(np.uint16) for image in images)
         return depth, ir
+
+
+def _rounded(surface: Surface, body: Tensor, size: int) -> Surface:
+    """Smooths the facets of a body: means over the body's own pixels near by.
+
+    Args:
+        surface: of an image (H, W).
+        body: (H, W) bool.
+        size: side of the mean's window, px.
+    """
+    mask = body.numpy().astype(np.float32)
+    z, albedo = (np.where(body, image, 0.0).astype(np.float32) for image in (surface.z, surface.albedo))
+    for _ in range(2):
+        share = np.maximum(cv2.blur(mask, (size, size)), 1e-6)
+        mean = cv2.blur(z, (size, size)) / share
+        z = np.where(np.abs(mean - z) < _SMOOTH_STEP_M, mean, z) * mask
+        albedo = cv2.blur(albedo, (size, size)) / share * mask
+    rounded = torch.from_numpy(z), torch.from_numpy(albedo)
+    return Surface(
+        *(torch.where(body, new, old) for new, old in zip(rounded, (surface.z, surface.albedo), strict=True))
+    )

@@ -15,7 +15,8 @@ from pipeline.synthetic.hand_rig import FOREARM
 from pipeline.synthetic.sampling import Sampler, axis_angle_matrix
 from pipeline.synthetic.shapes import HandShape, sample_shapes
 
-_FOREARM_SHOWN_M = 0.10  # of the hand model's own forearm; the rest is the body's
+_FOREARM_SHOWN_M = 0.05  # of the hand model's own forearm; the rest is the body's
+_WRIST_M = 0.006  # added to the body's thin wrists, so that the hand's fit
 _BODY_PALM_M = 0.105  # palm of the mean adult body; of the hand model of size 1 it is the same palm
 _OUT_OF = {"L": 1.0, "R": -1.0}  # direction away from the body along x
 _X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -187,7 +188,8 @@ class PeopleModel:
         phase = self.body.rest @ (sampler.direction(count, 4).transpose(1, 2) * waves)
         folds = (phase + 2 * math.pi * sampler.uniform(count, 1, 4)).sin().mean(2)  # (N, V)
         strength = sampler.uniform(count, 1, high=1.2)
-        return thickness.gather(1, material) * (1 + strength * folds)
+        wrist = _WRIST_M * ((self.body.sleeve - 0.75) / 0.25).clamp(0, 1)
+        return wrist + thickness.gather(1, material) * (1 + strength * folds)
 
     def _long_hair(self, count: int, sampler: Sampler) -> Tensor:
         """(N, V, 3) metres: the lower back of the hair drawn down to the shoulders, for some."""

@@ -19,12 +19,12 @@ from pipeline.synthetic.things import MUG, VASE
 # pinch; those that people show most often stand twice.
 _SHOWN = (0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 13, 13, 23, 24)
 _HOLD_S, _CHANGE_S = 0.9, 0.7  # a gesture is held, then changes to the next
-_APPEARANCE_SEED = 3
-_CHEST = (0.02, 0.15, 1.12)  # metres from the camera, where the person's chest is
+_APPEARANCE_SEED = 6
+_CHEST = (0.02, 0.22, 1.24)  # metres from the camera, where the person's chest is
 _WRIST_FLEXION, _WRIST_DEVIATION = 21, 22
 
 # Means, amplitudes and periods (s) of slow swings of the left hand; the right one's are a little longer.
-_REACH = ((0.06, -0.02, 0.70), (0.24, 0.20, 0.13), (7.3, 5.1, 9.7))
+_REACH = ((-0.02, 0.06, 0.66), (0.20, 0.19, 0.13), (7.3, 5.1, 9.7))
 _TURNS = ((0.05, 1.15, 0.0, 0.0), (0.25, 0.55, 0.30, 0.15), (6.1, 8.3, 4.3, 5.9))
 
 
