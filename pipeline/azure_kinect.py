@@ -13,6 +13,7 @@ if not __package__:  # run as a script: the package comes from the root, nothing
     _folder = Path(__file__).resolve().parent
     sys.path = [str(_folder.parent), *(entry for entry in sys.path if Path(entry).resolve() != _folder)]
 
+import logging
 import signal
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 the run failed, 2 wrong use or nothing to read from, 130 after Ctrl-C.
     """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that files are closed
     try:
         run(prepare(parse_options(arguments)))

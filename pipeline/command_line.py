@@ -60,14 +60,14 @@ def parse_options(arguments: list[str] | None = None) -> Options:
 
 
 def _engine(trt: str | None, engine: str) -> str:
-    """--trt is another way to say which engine: True is TensorRT, False is any other."""
+    """--trt is another way to say which engine: True is TensorRT, False is PyTorch unless another is named."""
     if trt == "True":
         if engine not in ("auto", "tensorrt"):
             raise UsageError(f"--trt True and --engine {engine} do not go together: leave one of them out")
         return "tensorrt"
     if trt == "False" and engine == "tensorrt":
         raise UsageError("--trt False and --engine tensorrt do not go together: leave one of them out")
-    return engine
+    return "torch" if trt == "False" and engine == "auto" else engine
 
 
 def _path(text: str) -> Path:
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         const="True",
         choices=("True", "False"),
         metavar="True|False",
-        help="run the networks with TensorRT (alone: True); the same as --engine tensorrt",
+        help="True (or nothing): run the networks with TensorRT, False: with PyTorch",
     )
     parser.add_argument(
         "--source",

@@ -40,17 +40,19 @@ HELP = (
     "d        depth / infrared",
     "3        3D panel",
     "s        screenshot",
+    "r        record / stop",
     "h        this help",
 )
 
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys."""
+    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys, a recording's sign."""
 
     depth: bool = False
     panel: bool = True
     help: bool = False
+    recording: bool = False
 
 
 @cache
@@ -201,6 +203,11 @@ def draw_help(image: Image) -> None:
         key, meaning = line.split("  ", 1)
         draw_text(image, key, left + 12, top + _LINE_HEIGHT * (number + 1))
         draw_text(image, meaning.strip(), left + 90, top + _LINE_HEIGHT * (number + 1))
+
+
+def draw_recording(image: Image) -> None:
+    """Draws the sign of a running recording into the upper right corner."""
+    cv2.circle(image, (image.shape[1] - 22, 22), 9, (0, 0, 230), cv2.FILLED, cv2.LINE_AA)
 
 
 def status_bar(width: int, text: str) -> Image:

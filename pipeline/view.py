@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.drawing import Image, ViewOptions, draw_help, overlay, status_bar
+from pipeline.drawing import Image, ViewOptions, draw_help, draw_recording, overlay, status_bar
 from pipeline.frame import Frame
 from pipeline.hand import Hand, Skeleton
 from pipeline.panel import Viewpoint, draw_panel, follow
@@ -46,21 +46,24 @@ def compose(
     skeleton: Skeleton,
     options: ViewOptions,
     viewpoint: Viewpoint,
-    status: str,
+    status: str | None = None,
 ) -> Image:
-    """The whole picture.
+    """The whole picture, with a line of figures below it if there is a status.
 
     Returns:
-        (h, w, 3): its size depends on the camera and on `options.panel` only; both sides are even.
+        (h, w, 3): its size does not depend on the hands or their joints; both sides are even.
     """
     image = overlay(frame, hands, skeleton, options.depth)
     if options.help:
         draw_help(image)
+    if options.recording:
+        draw_recording(image)
     if options.panel:
         height = image.shape[0]
         panel = draw_panel(hands, skeleton, viewpoint, round(_PANEL_SHARE * height), height)
         image = np.concatenate([image, panel], axis=1)
-    image = np.concatenate([image, status_bar(image.shape[1], status)])
+    if status is not None:
+        image = np.concatenate([image, status_bar(image.shape[1], status)])
     odd_rows, odd_columns = image.shape[0] % 2, image.shape[1] % 2
     if odd_rows or odd_columns:  # video encoders want even sizes
         image = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")

@@ -1,0 +1,93 @@
+"""Makes the picture at the top of the README: the demo as the program shows it.
+
+python3 -m pipeline.training.make_gif
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.cameras import open_camera
+from pipeline.constants import ROOT
+from pipeline.drawing import Image, ViewOptions
+from pipeline.errors import HandPoseError
+from pipeline.hand_pose import HandPosePipeline
+from pipeline.panel import Viewpoint, follow
+from pipeline.view import compose, seconds_between
+
+GIF = ROOT / "readme_files" / "demo.gif"
+_NOISE = 14  # grey levels: smaller changes from picture to picture are left out, for the file's size
+_COLOURS = 128
+
+
+def pictures(source: str, pose: HandPosePipeline, skip: int, every: int) -> Iterator[Image]:
+    """The program's picture of every so many frames of a source, after some to settle.
+
+    Every frame goes through the pipeline, so that tracking sees the video it is made for.
+    """
+    view: Viewpoint | None = None
+    last_us: int | None = None
+    with open_camera(source) as camera:
+        for number, frame in enumerate(camera):
+            hands = pose(frame)
+            view = follow(view, hands, seconds_between(last_us, frame.timestamp_us))
+            last_us = frame.timestamp_us
+            if number >= skip and number % every == 0:
+                yield compose(frame, hands, pose.skeleton, ViewOptions(), view)
+
+
+def steady(images: Iterator[Image], width: int) -> Iterator[Image]:
+    """Shrinks pictures to a width, and takes the sensor's noise out of what does not move."""
+    shown: Image | None = None
+    for image in images:
+        height = round(image.shape[0] * width / image.shape[1])
+        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        if shown is not None:
+            change = cv2.blur(cv2.absdiff(small, shown).max(axis=2), (3, 3))
+            small = np.where(change[..., None] < _NOISE, shown, small)
+        shown = small
+        yield small
+
+
+def write_gif(path: Path, images: Sequence[Image], fps: float) -> None:
+    """Writes BGR pictures with one palette for all of them."""
+    from PIL import Image as Pillow
+
+    rgb = [Pillow.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) for image in images]
+    sample = np.concatenate([np.asarray(image) for image in rgb[:: max(1, len(rgb) // 6)]])
+    palette = Pillow.fromarray(sample).quantize(_COLOURS)
+    first, *others = [image.quantize(palette=palette, dither=Pillow.Dither.NONE) for image in rgb]
+    path.parent.mkdir(exist_ok=True)
+    first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, optimize=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Makes the README's picture from the demo.")
+    parser.add_argument("--output", type=Path, default=GIF)
+    parser.add_argument("--source", default="demo")
+    parser.add_argument("--pictures", type=int, default=90)
+    parser.add_argument("--skip", type=int, default=15, help="frames before the first picture")
+    parser.add_argument("--every", type=int, default=2, help="frames from picture to picture")
+    parser.add_argument("--width", type=int, default=800, help="px")
+    given = parser.parse_args(arguments)
+    try:
+        pose = HandPosePipeline(track=True)
+        taken = islice(pictures(given.source, pose, given.skip, given.every), given.pictures)
+        images = list(steady(taken, given.width))
+    except HandPoseError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    write_gif(given.output, images, fps=30 / given.every)
+    print(f"{given.output}: {len(images)} pictures, {given.output.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
