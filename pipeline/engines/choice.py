@@ -60,11 +60,11 @@ def engines_for(name: str, specs: Sequence[EngineSpec], device: str | None = Non
             absent.append(_label(kind))
             continue
         try:
-            return _told(_made(kind, specs, wanted), absent)
+            return _told(make_engines(kind, specs, wanted), absent)
         except Exception as error:  # vendors raise whatever they like
             _log.warning("%s does not work here (%s): the next engine is tried", _label(kind), _brief(error))
             absent.append(_label(kind))
-    return _told(_made(last, specs, wanted), absent)
+    return _told(make_engines(last, specs, wanted), absent)
 
 
 def _asked_for(
@@ -75,7 +75,7 @@ def _asked_for(
     if not there:
         raise UsageError(f"the engine {name} cannot be used: {reasons[0]}")
     try:
-        return _made(there[0], specs, wanted)
+        return make_engines(there[0], specs, wanted)
     except HandPoseError as error:
         raise UsageError(str(error)) from error
     except Exception as error:
@@ -84,7 +84,25 @@ def _asked_for(
         ) from error
 
 
-def _made(kind: Kind, specs: Sequence[EngineSpec], wanted: torch.device | None) -> list[Engine]:
+def usable_kinds(names: Sequence[str] = ("auto",)) -> list[Kind]:
+    """The kinds of these names that are here, fastest first; "auto" stands for all.
+
+    Raises:
+        UsageError: none is.
+    """
+    wanted = [kind for kind in KINDS if "auto" in names or kind.name in names]
+    reasons = {kind: kind.missing() for kind in wanted}
+    if all(reasons.values()):
+        raise UsageError(f"the engine {wanted[0].name} cannot be used: {reasons[wanted[0]]}")
+    return [kind for kind, reason in reasons.items() if reason is None]
+
+
+def make_engines(kind: Kind, specs: Sequence[EngineSpec], wanted: torch.device | None = None) -> list[Engine]:
+    """Engines of one kind, each proven by a batch.
+
+    Raises:
+        Exception: whatever the vendor raises where it does not work.
+    """
     device = wanted or torch.device("cuda" if kind.on_gpu else "cpu")
     engines = [kind.make(spec, device) for spec in specs]
     for engine, spec in zip(engines, specs, strict=True):
