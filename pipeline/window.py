@@ -13,6 +13,7 @@ import cv2
 
 from pipeline.drawing import Image, ViewOptions
 from pipeline.result import Result
+from pipeline.takes import Takes
 from pipeline.view import View
 
 TITLE = "3D hand pose"
@@ -45,7 +46,7 @@ class Window:
     """Shows results until it is closed.
 
     Keys: q or Esc quits, space pauses, d swaps depth and infrared, 3 shows or hides the 3D panel, s saves
-    the picture in the current folder, h lists the keys.
+    the picture and r records the frames that follow, both in the current folder, h lists the keys.
 
     Args:
         view: makes the pictures; its `advance` is the caller's to call.
@@ -61,6 +62,7 @@ class Window:
         self._paced = paced
         self._due = time.perf_counter()
         self._options = ViewOptions()
+        self._takes = Takes()
         self._paused = False
         self._size: tuple[int, ...] = ()
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
@@ -68,6 +70,7 @@ class Window:
 
     def write(self, result: Result) -> None:
         """Shows a result; returns at once, or when its time has come, or when a pause ends."""
+        self._takes.add(result.frame)
         wait_ms = self._wait_ms()
         picture = self._show(result)
         while not self.closed:
@@ -75,13 +78,14 @@ class Window:
             if not self._visible():
                 self.closed = True
             elif key != 0xFF:
-                self._act(key, picture)
+                self._act(key, picture, result)
                 picture = self._show(result)
             elif not self._paused:
                 break
             wait_ms = _PAUSED_WAIT_MS if self._paused else 1
 
     def close(self) -> None:
+        self._takes.close()
         cv2.destroyAllWindows()
         cv2.waitKey(1)
 
@@ -91,14 +95,15 @@ class Window:
         return max(1, int(1000 * (self._due - now)))
 
     def _show(self, result: Result) -> Image:
-        picture = self._view.picture(result, self._options)
+        options = replace(self._options, recording=self._takes.recording)
+        picture = self._view.picture(result, options)
         if picture.shape != self._size:
             self._size = picture.shape
             cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
         cv2.imshow(TITLE, picture)
         return picture
 
-    def _act(self, key: int, picture: Image) -> None:
+    def _act(self, key: int, picture: Image, result: Result) -> None:
         if key == _ESCAPE or chr(key).lower() == "q":
             self.closed = True
         elif key == _SPACE:
@@ -111,6 +116,8 @@ class Window:
             self._options = replace(self._options, help=not self._options.help)
         elif chr(key).lower() == "s":
             save_screenshot(picture)
+        elif chr(key).lower() == "r":
+            self._takes.toggle(result.frame.camera)
 
     def _visible(self) -> bool:
         try:

@@ -16,6 +16,7 @@ import av
 import pytest
 
 from pipeline import azure_kinect
+from pipeline.cameras import open_camera
 from pipeline.command_line import parse_options
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import Frame
@@ -360,11 +361,15 @@ def test_the_window_opens_takes_keys_and_quits(screen: str, tmp_path: Path) -> N
     ) as process:
         assert process.stderr is not None
         window = _wait_for_window(screen)
-        for key, line in (("s", "screenshot: "), ("q", "written: ")):
+        keys = {"s": "screenshot: ", "r": "recording: ", "R": "recorded ", "q": "written: "}
+        for key, line in keys.items():
             _press(screen, window, key)
             assert any(told.startswith(line) for told in iter(process.stderr.readline, ""))
         assert process.wait() == 0
     assert len(list(tmp_path.glob("handpose_*.png"))) == 1
+    (taken,) = tmp_path.glob("recording_*")
+    with open_camera(str(taken)) as taken_frames:
+        assert next(iter(taken_frames)).depth.any()
 
 
 def test_a_display_that_cannot_be_reached_is_told_without_ending_the_program(
