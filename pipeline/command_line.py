@@ -60,7 +60,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
 
 
 def _engine(trt: str | None, engine: str) -> str:
-    """--trt is another way to say which engine: True is TensorRT, False is PyTorch unless another is named."""
+    """--trt True is the engine TensorRT, --trt False is PyTorch unless another one is named."""
     if trt == "True":
         if engine not in ("auto", "tensorrt"):
             raise UsageError(f"--trt True and --engine {engine} do not go together: leave one of them out")

@@ -16,15 +16,15 @@ import numpy as np
 
 from pipeline.cameras import open_camera
 from pipeline.constants import ROOT
-from pipeline.drawing import Image, ViewOptions
+from pipeline.drawing import BACKGROUND, FINGER_COLOURS, PALM_COLOUR, Image, ViewOptions
 from pipeline.errors import HandPoseError
 from pipeline.hand_pose import HandPosePipeline
-from pipeline.panel import Viewpoint, follow
+from pipeline.panel import SCALE_COLOUR, Viewpoint, follow
 from pipeline.view import compose, seconds_between
 
 GIF = ROOT / "readme_files" / "demo.gif"
-_NOISE = 14  # grey levels: smaller changes from picture to picture are left out, for the file's size
-_COLOURS = 128
+_NOISE = 9  # grey levels: smaller changes from picture to picture are left out, for the file's size
+_GREYS, _SHADES = 96, 22  # of the palette: of the image, and of each colour of the overlay
 
 
 def pictures(source: str, pose: HandPosePipeline, skip: int, every: int) -> Iterator[Image]:
@@ -56,14 +56,27 @@ def steady(images: Iterator[Image], width: int) -> Iterator[Image]:
         yield small
 
 
+def palette() -> list[int]:
+    """RGB, RGB, ...: greys of the infrared image, and the colours of the overlay from dark to full."""
+    greys = np.linspace(0, 255, _GREYS).round()[:, None].repeat(3, axis=1)
+    colours = np.array([*FINGER_COLOURS, PALM_COLOUR, SCALE_COLOUR], np.float64)[:, ::-1]
+    dark = np.array(BACKGROUND, np.float64)[::-1]
+    shades = [dark + share * (colours - dark) for share in np.linspace(0, 1, _SHADES)]
+    return np.concatenate([greys, *shades]).round().astype(int).ravel().tolist()
+
+
 def write_gif(path: Path, images: Sequence[Image], fps: float) -> None:
     """Writes BGR pictures with one palette for all of them."""
     from PIL import Image as Pillow
 
-    rgb = [Pillow.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) for image in images]
-    sample = np.concatenate([np.asarray(image) for image in rgb[:: max(1, len(rgb) // 6)]])
-    palette = Pillow.fromarray(sample).quantize(_COLOURS)
-    first, *others = [image.quantize(palette=palette, dither=Pillow.Dither.NONE) for image in rgb]
+    colours = Pillow.new("P", (1, 1))
+    colours.putpalette(palette())
+    first, *others = [
+        Pillow.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).quantize(
+            palette=colours, dither=Pillow.Dither.NONE
+        )
+        for image in images
+    ]
     path.parent.mkdir(exist_ok=True)
     first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, optimize=False)
 
