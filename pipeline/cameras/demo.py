@@ -171,10 +171,10 @@ def _rounded(surface: Surface, body: Tensor, size: int) -> Surface:
     mask = body.numpy().astype(np.float32)
     z, albedo = (np.where(body, image, 0.0).astype(np.float32) for image in (surface.z, surface.albedo))
     for _ in range(2):
-        share = np.maximum(cv2.blur(mask, (size, size)), 1e-6)
-        mean = cv2.blur(z, (size, size)) / share
+        share = np.maximum(cv2.blur(mask, (size, size)), np.float32(1e-6))
+        mean = np.asarray(cv2.blur(z, (size, size)) / share, np.float32)
         z = np.where(np.abs(mean - z) < _SMOOTH_STEP_M, mean, z) * mask
-        albedo = cv2.blur(albedo, (size, size)) / share * mask
+        albedo = np.asarray(cv2.blur(albedo, (size, size)) / share * mask, np.float32)
     rounded = torch.from_numpy(z), torch.from_numpy(albedo)
     return Surface(
         *(torch.where(body, new, old) for new, old in zip(rounded, (surface.z, surface.albedo), strict=True))

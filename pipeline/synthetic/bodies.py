@@ -118,10 +118,6 @@ class BodyModel:
         scores = share * self._scores[first] + (1 - share) * self._scores[second]
         return self._split(self._mean + scores @ self._basis)
 
-    def average_shape(self, count: int = 1) -> BodyShape:
-        """The mean of all people, `count` times."""
-        return self._split(self._mean.expand(count, -1))
-
     def joints(self, shape: BodyShape, rotations: Tensor) -> Tensor:
         """(N, bones, 3) metres, with the pelvis where it is at rest.
 

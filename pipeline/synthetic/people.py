@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,20 +51,13 @@ class Posture:
     pronation: Tensor
     hand_angles: Tensor
 
-    def blend(self, other: Posture, share: float) -> Posture:
-        """Between this posture (share 0) and another one (share 1)."""
-        return Posture(
-            *(torch.lerp(getattr(self, f.name), getattr(other, f.name), share) for f in fields(Posture))
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
     """Who N people are.
 
     Args:
-        shape: bodies without clothes.
-        dressed: bodies with clothes and hair: same joints, other vertices.
+        dressed: bodies with clothes and hair.
         hand_shape: sizes of 2 N hands: person 0 left, right, person 1 left, ...
         albedo: (N, F) infrared reflectivity of each face of `PeopleModel.faces`.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -317,11 +317,6 @@ def measure(surface: Surface, view: View, sampler: Sampler, strength: float = 1.
             )
     depth = torch.where(torch.isfinite(z), depth, 0.0)
     return depth, torch.where(seen & view.infrared[:, None, None], ir, 0.0)
-
-
-def posed_as(scene: Scene, posture: Posture) -> Scene:
-    """The same scene, people in another posture."""
-    return replace(scene, posture=posture)
 
 
 def _one_per_image(image: Tensor) -> list[Tensor]:
