@@ -1,0 +1,209 @@
+"""Measures a lower precision of trained weights, and keeps it where it costs next to nothing.
+
+    python3 -m pipeline.training.quantize --a2j FILE --centernet FILE [--precision int8|bfloat16]
+
+int8 is calibrated on rendered hands and scenes that neither training nor tests see. What is accepted lies
+beside the checkpoint and is used by the engines from then on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.engines.cache import write_atomically
+from pipeline.engines.onnx_engine import OnnxEngine
+from pipeline.engines.onnx_export import INPUT, export_onnx
+from pipeline.engines.openvino_engine import OpenVinoEngine
+from pipeline.engines.precision import Precision, Proof, model_path, read_proofs, write_proofs
+from pipeline.engines.protocol import Engine
+from pipeline.engines.spec import EngineSpec, as_tuple
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
+from pipeline.networks.checkpoints import load_a2j, load_centernet
+from pipeline.networks.preprocess import detector_batch
+from pipeline.training.evaluate import format_figures
+from pipeline.training.evaluate_synthetic import hand_figures, scene_figures
+from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
+
+CALIBRATION_SEED = 0xCA11_0000  # no other command draws from its streams
+MOST_MM = 0.2  # that the mean error of the joints may rise by
+MOST_AP50 = 0.005  # that the average precision may fall by
+Network = A2J | CenterNet
+FloatArray = NDArray[np.float32]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0 also where a precision is not accepted."""
+    options = _parser().parse_args(arguments)
+    try:
+        networks: list[tuple[Path, Network]] = []
+        if options.a2j:
+            networks.append((options.a2j, load_a2j(options.a2j)))
+        if options.centernet:
+            networks.append((options.centernet, load_centernet(options.centernet)))
+        if not networks:
+            raise UsageError("nothing to quantize: give --a2j FILE or --centernet FILE")
+        for path, network in networks:
+            proof = prove(path, network, options.precision, options.calibration, options.test)
+            verdict = "accepted" if proof.accepted else "not accepted: float32 stays"
+            print(f"{path.name} in {options.precision}: {verdict}")
+            print(format_figures({"before": proof.before, "after": proof.after}))
+    except OSError as error:
+        print(f"cannot write {error.filename} ({error.strerror}): check the folder's rights", file=sys.stderr)
+        return 1
+    except HandPoseError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def prove(
+    checkpoint: Path, network: Network, precision: Precision, calibration: int = 256, test: int = 1024
+) -> Proof:
+    """Measures a precision on rendered data and writes what was found beside the checkpoint.
+
+    Args:
+        checkpoint: where the network comes from.
+        network: in eval mode.
+        precision: "int8" or "bfloat16".
+        calibration: crops, or scenes, that 8-bit ranges are taken from.
+        test: crops, or scenes, of the measurement.
+
+    Raises:
+        UsageError: a package is missing, or the network does not see metric crops.
+        OSError: a file cannot be written.
+    """
+    size = network.contract.size
+    channels = 1 if isinstance(network, A2J) else 3
+    spec = EngineSpec(network.eval(), (channels, size, size), checkpoint=checkpoint)
+    if precision == "int8":
+        model = quantized(spec, calibration_inputs(network, calibration))
+        with tempfile.TemporaryDirectory() as folder:
+            lower: nn.Module = EngineModule(network, _engine_of(spec, model, Path(folder)))
+            proof = compare(network, lower, test)
+        path = model_path(checkpoint, precision)
+        if proof.accepted:
+            write_atomically(path, model)
+        else:
+            with suppress(FileNotFoundError):
+                path.unlink()
+    else:
+        proof = compare(network, BFloat16Module(network), test)
+    write_proofs(spec, {**read_proofs(spec), precision: proof})
+    return proof
+
+
+def compare(network: Network, lower: nn.Module, test: int) -> Proof:
+    """Both on the same rendered data."""
+    if isinstance(network, A2J):
+        crops = fixed_crops(test, TEST_SEED, network.contract.size, _crop_mm(network))
+        before, after = (hand_figures(model, crops) for model in (network, lower))  # type: ignore[arg-type]
+        return Proof(after["mean_mm"] - before["mean_mm"] < MOST_MM, before, after)
+    scenes = fixed_scenes(test, TEST_SEED)
+    before, after = (scene_figures(model, scenes) for model in (network, lower))  # type: ignore[arg-type]
+    return Proof(before["ap50"] - after["ap50"] < MOST_AP50, before, after)
+
+
+def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
+    """The network in 8-bit integers, as ONNX; inputs and outputs stay float32.
+
+    Args:
+        inputs: (N, C, S, S) that the ranges are taken from.
+
+    Raises:
+        UsageError: NNCF or the packages that write ONNX are not installed.
+    """
+    model = export_onnx(spec)
+    try:
+        import nncf
+        import onnx
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed: pip install nncf onnx") from error
+    samples = nncf.Dataset([{INPUT: one[None]} for one in inputs])
+    return nncf.quantize(
+        onnx.load_from_string(model), samples, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED
+    ).SerializeToString()
+
+
+def calibration_inputs(network: Network, count: int) -> FloatArray:
+    """(N, C, S, S) rendered for calibration alone."""
+    if isinstance(network, A2J):
+        crops = fixed_crops(count, CALIBRATION_SEED, network.contract.size, _crop_mm(network))
+        return torch.cat([batch.images for batch in crops]).numpy()
+    batches = fixed_scenes(count, CALIBRATION_SEED)
+    return torch.cat([detector_batch(b.depth, b.ir, network.contract) for b in batches]).numpy()
+
+
+class EngineModule(nn.Module):
+    """An engine in a network's place, for the evaluation."""
+
+    def __init__(self, network: Network, engine: Engine) -> None:
+        super().__init__()
+        self.contract = network.contract
+        self._engine = engine
+        self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = tuple(
+            torch.from_numpy(output.copy()) for output in self._engine.run(x.contiguous().numpy())
+        )
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+class BFloat16Module(nn.Module):
+    """A network that computes in bfloat16, which PyTorch can do on any processor."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.contract = network.contract
+        self._network = copy.deepcopy(network).bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = tuple(output.float() for output in as_tuple(self._network(x.bfloat16())))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _engine_of(spec: EngineSpec, model: bytes, folder: Path) -> Engine:
+    """The engine as it will run, with the model in a place of its own until it is accepted."""
+    trial = replace(spec, checkpoint=folder / "trial.pth")
+    assert trial.checkpoint is not None
+    model_path(trial.checkpoint, "int8").write_bytes(model)
+    write_proofs(trial, {"int8": Proof(True, {}, {})})
+    return OpenVinoEngine(trial) if find_spec("openvino") else OnnxEngine(trial)
+
+
+def _crop_mm(network: A2J) -> float:
+    crop_mm = network.contract.crop_mm
+    if crop_mm is None:
+        raise UsageError("only networks that see metric crops can be measured on rendered hands: train one")
+    return crop_mm
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m pipeline.training.quantize", description=__doc__)
+    parser.add_argument("--a2j", type=Path, metavar="FILE")
+    parser.add_argument("--centernet", type=Path, metavar="FILE")
+    parser.add_argument("--precision", choices=["int8", "bfloat16"], default="int8")
+    parser.add_argument("--calibration", type=int, default=256, help="rendered crops, or scenes")
+    parser.add_argument("--test", type=int, default=1024, help="rendered crops, or scenes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
