@@ -1,0 +1,131 @@
+"""Many recordings: one file each, resumable; a bad one does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
+from pipeline.networks.checkpoints import save_a2j, save_centernet
+from pipeline.networks.contracts import DetectorInput, HandInput
+from pipeline.process import Settings, main, output_path, process
+from tests.cameras.folders import write_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name small networks which find nothing."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    contract = DetectorInput(size=64, classes=("left", "right"))
+    save_centernet(folder / "c.pth", CenterNet(2, 0.125, plain_head=True, contract=contract).eval(), {})
+    a2j = A2J("resnet18", 21, 0.125, 16, HandInput(size=32, crop_mm=260.0, outside="far", std=150.0))
+    save_a2j(folder / "a.pth", a2j.eval(), {})
+    return ["--engine", "torch", "--centernet", str(folder / "c.pth"), "--a2j", str(folder / "a.pth")]
+
+
+def settings(out: Path, weights: list[str]) -> Settings:
+    return Settings(out, "torch", centernet=Path(weights[3]), a2j=Path(weights[5]))
+
+
+def test_every_recording_becomes_a_file_and_bad_ones_are_told(
+    tmp_path: Path, weights: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = [write_folder(tmp_path / name, count) for name, count in (("one", 2), ("two", 3))]
+    (tmp_path / "bad.mkv").write_bytes(b"no recording")
+    out = tmp_path / "out"
+    call = [str(good[0]), str(tmp_path / "bad.mkv"), str(good[1]), "--out", str(out), "--workers", "2"]
+    assert main([*call, *weights]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["one.jsonl", "two.jsonl"]
+    head, *frames = [json.loads(line) for line in (out / "two.jsonl").read_text().splitlines()]
+    assert head["schema"] == 1
+    assert [frame["frame"] for frame in frames] == [0, 1, 2]
+    told = capfd.readouterr()
+    assert "bad.mkv" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_finished_files_are_left_and_unfinished_ones_made_again(tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / "clip", 2)
+    chosen = settings(tmp_path, weights)
+    (tmp_path / "clip.part").write_text("cut off")
+    assert process(folder, chosen).frames == 2
+    written = output_path(folder, chosen).read_bytes()
+    assert not (tmp_path / "clip.part").exists()
+    again = process(folder, chosen)
+    assert (again.error, again.seconds, again.frames) == (None, 0.0, 0)
+    assert output_path(folder, chosen).read_bytes() == written
+
+
+def test_process_can_be_pickled_with_its_settings(tmp_path: Path, weights: list[str]) -> None:
+    job = pickle.loads(pickle.dumps(partial(process, settings=settings(tmp_path, weights))))
+    outcome = job(tmp_path / "nothing")
+    assert outcome.error is not None
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+
+def test_wrong_use_is_told_before_anything_is_done(
+    tmp_path: Path, weights: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = [str(tmp_path / "a" / "clip.mkv"), str(tmp_path / "b" / "clip.mkv")]
+    assert main([*twice, "--out", str(tmp_path / "out"), *weights]) == 2
+    assert "clip.jsonl" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([twice[0], "--out", str(tmp_path / "file"), *weights]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path)])
+
+
+def test_ctrl_c_ends_it_with_130_and_leaves_no_half_result(tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / "clip", 2000)
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.process",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        *weights,
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+        part = tmp_path / "out" / "clip.part"
+        for _ in range(1200):
+            if part.exists() or run.poll() is not None:
+                break
+            time.sleep(0.1)
+        os.kill(run.pid, signal.SIGINT)
+        _, told = run.communicate()
+    assert run.returncode == 130
+    assert "Traceback" not in told
+    assert not (tmp_path / "out" / "clip.jsonl").exists()
+
+
+def test_ray_maps_it_over_recordings(tmp_path: Path, weights: list[str]) -> None:
+    pytest.importorskip("ray.data", reason="needs ray[data]", exc_type=ImportError)
+    recordings = [str(write_folder(tmp_path / name, 2)) for name in ("one", "two")]
+    code = (
+        "import sys, ray; ray.init(num_cpus=1, include_dashboard=False)\n"
+        "from dataclasses import replace\nfrom pathlib import Path\nimport ray_process\n"
+        "plain = ray_process.Settings\n"
+        f"ray_process.Settings = lambda out: plain(out, 'torch', centernet=Path({weights[3]!r}), "
+        f"a2j=Path({weights[5]!r}))\n"
+        "sys.exit(ray_process.main(*sys.argv[1:]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"}
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), *recordings]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.jsonl", "two.jsonl"]
