@@ -95,6 +95,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             part.write(content)
             part.close()
+            os.chmod(part.name, 0o644)  # temporary files are their owner's alone
             os.replace(part.name, path)
         except BaseException:
             with suppress(OSError):
