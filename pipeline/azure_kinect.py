@@ -114,7 +114,7 @@ def run(options: Options) -> None:
             outputs.append(VideoFile(options.video, view))
             stack.callback(outputs[-1].close)
         if options.window:
-            outputs.append(Window(view, paced=not camera.live))
+            outputs.append(Window(view, pose, paced=not camera.live))
             stack.callback(outputs[-1].close)
 
         for frame in progress(islice(camera, options.frames), options, camera):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frame import Frame
-from pipeline.hand import Hand, Skeleton
+from pipeline.hand import Hand, Handedness, Skeleton
+from pipeline.trails import Trail
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -24,7 +26,11 @@ FINGER_COLOURS: tuple[Colour, ...] = (  # BGR, thumb to pinky
     (250, 180, 60),
     (255, 90, 220),
 )
-BOX_COLOUR: Colour = (255, 255, 255)
+SIDE_COLOURS: dict[Handedness | None, Colour] = {
+    "left": (255, 200, 90),
+    "right": (90, 180, 255),
+    None: (255, 255, 255),
+}
 TEXT_COLOUR: Colour = (235, 235, 235)
 BACKGROUND: Colour = (28, 24, 22)
 OUTLINE: Colour = (20, 20, 20)
@@ -40,6 +46,8 @@ HELP = (
     "d        depth / infrared",
     "3        3D panel",
     "s        screenshot",
+    "t        tracking",
+    "f        filter",
     "r        record / stop",
     "h        this help",
 )
@@ -47,12 +55,16 @@ HELP = (
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys, a recording's sign."""
+    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys, a recording's sign.
+
+    `mode` is a word or two in the line of figures.
+    """
 
     depth: bool = False
     panel: bool = True
     help: bool = False
     recording: bool = False
+    mode: str = ""
 
 
 @cache
@@ -116,19 +128,21 @@ def draw_disc(image: Image, centre: Sequence[int], radius: float, colour: Colour
     cv2.circle(image, centre, round(radius * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def draw_text(image: Image, text: str, left: int, bottom: int, scale: float = 0.5) -> None:
-    """Draws a line of light text; (left, bottom) px is where its base line begins."""
-    cv2.putText(image, text, (left, bottom), _FONT, scale, TEXT_COLOUR, 1, cv2.LINE_AA)
+def draw_text(
+    image: Image, text: str, left: int, bottom: int, scale: float = 0.5, colour: Colour = TEXT_COLOUR
+) -> None:
+    """Draws a line of text; (left, bottom) px is where its base line begins."""
+    cv2.putText(image, text, (left, bottom), _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def draw_label(image: Image, text: str, left: int, bottom: int) -> None:
+def draw_label(image: Image, text: str, left: int, bottom: int, colour: Colour = TEXT_COLOUR) -> None:
     """Draws a line of text on a dark ground, moved as far as it must be to lie inside the image."""
     (width, height), below = cv2.getTextSize(text, _FONT, 0.5, 1)
     left = max(min(left, image.shape[1] - width - 4), 4)
     bottom = max(min(bottom, image.shape[0] - below - 4), height + 4)
     ground = (left - 4, bottom - height - 4), (left + width + 4, bottom + below)
     cv2.rectangle(image, *ground, OUTLINE, cv2.FILLED)
-    draw_text(image, text, left, bottom)
+    draw_text(image, text, left, bottom, colour=colour)
 
 
 def hand_label(hand: Hand) -> str:
@@ -168,10 +182,18 @@ def draw_skeleton(
 def draw_hand(image: Image, hand: Hand, skeleton: Skeleton, scale: int = 1) -> None:
     """Draws a hand's box, label and skeleton onto an image that shows the frame `scale` times enlarged."""
     left, top, right, bottom = (fixed_point(hand.box * scale) >> _SHIFT).tolist()
-    cv2.rectangle(image, (left, top), (right, bottom), BOX_COLOUR)
+    cv2.rectangle(image, (left, top), (right, bottom), SIDE_COLOURS[hand.handedness])
     points = (hand.joints_uvd[:, :2] + 0.5) * scale - 0.5
     draw_skeleton(image, points, hand.confidence, skeleton, thickness=2 if bottom - top > 60 else 1)
-    draw_label(image, hand_label(hand), left + 4, top - 7)
+    draw_label(image, hand_label(hand), left + 4, top - 7, SIDE_COLOURS[hand.handedness])
+
+
+def draw_trail(image: Image, trail: Trail, scale: int = 1) -> None:
+    """Draws the way of a finger, brighter the later, onto an image that shows the frame enlarged."""
+    side, way = trail
+    fixed = fixed_point((way + 0.5) * scale - 0.5).tolist()
+    for number, (start, end) in enumerate(pairwise(fixed), 1):
+        draw_line(image, start, end, dimmed(SIDE_COLOURS[side], number / len(fixed)), 2)
 
 
 def enlargement(frame: Frame) -> int:
@@ -179,8 +201,14 @@ def enlargement(frame: Frame) -> int:
     return max(1, round(576 / frame.camera.height))
 
 
-def overlay(frame: Frame, hands: Sequence[Hand], skeleton: Skeleton, depth: bool = False) -> Image:
-    """The frame's infrared (or depth) image with all hands drawn on it.
+def overlay(
+    frame: Frame,
+    hands: Sequence[Hand],
+    skeleton: Skeleton,
+    depth: bool = False,
+    trails: Iterable[Trail] = (),
+) -> Image:
+    """The frame's infrared (or depth) image with all hands and trails drawn on it.
 
     Returns:
         (s H, s W, 3), s = `enlargement(frame)`.
@@ -189,6 +217,8 @@ def overlay(frame: Frame, hands: Sequence[Hand], skeleton: Skeleton, depth: bool
     scale = enlargement(frame)
     if scale > 1:
         image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale), np.uint8)
+    for trail in trails:
+        draw_trail(image, trail, scale)
     for hand in hands:
         draw_hand(image, hand, skeleton, scale)
     return image

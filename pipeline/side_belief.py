@@ -11,7 +11,7 @@ from pipeline.sight import Pose
 
 Readings = Mapping["Handedness | None", Pose]  # of one hand, by the side it was read as
 
-_MIRRORS_LIMIT = 1.0  # log-odds: two mirrors of one crop are never all the evidence
+_MIRRORS_LIMIT = 0.4  # log-odds: frames that follow each other are not news
 _SIGN = {"right": 1.0, "left": -1.0, None: 0.0}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from pipeline.frame import Frame
 from pipeline.hand import Hand, Skeleton
 from pipeline.panel import Viewpoint, draw_panel, follow
 from pipeline.result import Result
+from pipeline.trails import Trail, Trails
 
 _PANEL_SHARE = 0.72  # width of the panel, of the image's height
 _FRAME_S = 1 / 30  # between frames whose timestamps do not tell
@@ -47,13 +48,14 @@ def compose(
     options: ViewOptions,
     viewpoint: Viewpoint,
     status: str | None = None,
+    trails: Iterable[Trail] = (),
 ) -> Image:
     """The whole picture, with a line of figures below it if there is a status.
 
     Returns:
         (h, w, 3): its size does not depend on the hands or their joints; both sides are even.
     """
-    image = overlay(frame, hands, skeleton, options.depth)
+    image = overlay(frame, hands, skeleton, options.depth, trails)
     if options.help:
         draw_help(image)
     if options.recording:
@@ -84,6 +86,7 @@ class View:
         self._rate = FrameRate()
         self._last_us: int | None = None
         self._viewpoint: Viewpoint | None = None
+        self._trails = Trails(skeleton)
 
     def advance(self, result: Result) -> None:
         """To be called once for each result, before its pictures are made."""
@@ -92,12 +95,14 @@ class View:
         self._last_us = timestamp_us
         self._rate.tick()
         self._viewpoint = follow(self._viewpoint, result.hands, self.seconds)
+        self._trails.advance(result.hands)
 
     def picture(self, result: Result, options: ViewOptions) -> Image:
         times = result.times
         status = (
             f"{self._rate}   detect {times.detect_ms:.1f}  pose {times.pose_ms:.1f}  "
-            f"total {times.total_ms:.1f} ms   {self._engine}   {'depth' if options.depth else 'infrared'}"
+            f"total {times.total_ms:.1f} ms   {self._engine}   "
+            f"{'depth' if options.depth else 'infrared'}   {options.mode}"
         )
         return compose(
             result.frame,
@@ -106,4 +111,5 @@ class View:
             options,
             self._viewpoint or Viewpoint(),
             status,
+            self._trails,
         )

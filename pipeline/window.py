@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 
@@ -42,23 +43,33 @@ def display_problem() -> str | None:
     return None if probe.returncode == 0 else "OpenCV cannot open a window on this display"
 
 
+class Switches(Protocol):
+    """Whether hands are tracked from frame to frame, and whether their joints are filtered then."""
+
+    track: bool
+    smooth: bool
+
+
 class Window:
     """Shows results until it is closed.
 
-    Keys: q or Esc quits, space pauses, d swaps depth and infrared, 3 shows or hides the 3D panel, s saves
-    the picture and r records the frames that follow, both in the current folder, h lists the keys.
+    Keys: q or Esc quits, space pauses, d swaps depth and infrared, 3 shows or hides the 3D panel, t and f
+    switch tracking and its filter, s saves the picture and r records the frames that follow, both in the
+    current folder, h lists the keys.
 
     Args:
         view: makes the pictures; its `advance` is the caller's to call.
+        switches: of what makes the results.
         paced: whether frames are held back to the speed of their timestamps (recordings, not live cameras).
 
     Attributes:
         closed: True once the user has quit.
     """
 
-    def __init__(self, view: View, paced: bool) -> None:
+    def __init__(self, view: View, switches: Switches, paced: bool) -> None:
         self.closed = False
         self._view = view
+        self._switches = switches
         self._paced = paced
         self._due = time.perf_counter()
         self._options = ViewOptions()
@@ -95,7 +106,9 @@ class Window:
         return max(1, int(1000 * (self._due - now)))
 
     def _show(self, result: Result) -> Image:
-        options = replace(self._options, recording=self._takes.recording)
+        switches = self._switches
+        mode = "tracking" + ", filter" * switches.smooth if switches.track else "each frame for itself"
+        options = replace(self._options, recording=self._takes.recording, mode=mode)
         picture = self._view.picture(result, options)
         if picture.shape != self._size:
             self._size = picture.shape
@@ -114,6 +127,10 @@ class Window:
             self._options = replace(self._options, panel=not self._options.panel)
         elif chr(key).lower() == "h":
             self._options = replace(self._options, help=not self._options.help)
+        elif chr(key).lower() == "t":
+            self._switches.track = not self._switches.track
+        elif chr(key).lower() == "f":
+            self._switches.smooth = not self._switches.smooth
         elif chr(key).lower() == "s":
             save_screenshot(picture)
         elif chr(key).lower() == "r":

@@ -54,6 +54,7 @@ class ScriptedPose:
     skeleton = HAND_21
     engine_name = "scripted"
     timings = SimpleNamespace(detect_ms=2.0, pose_ms=1.0, total_ms=3.5)
+    track = smooth = True
 
     def __init__(self, **options: Any) -> None:
         self.options = options

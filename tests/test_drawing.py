@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.drawing import (
-    BOX_COLOUR,
     FINGER_COLOURS,
     PALM_COLOUR,
+    SIDE_COLOURS,
     ViewOptions,
     depth_picture,
     dimmed,
@@ -80,7 +80,7 @@ def test_box_lies_on_its_pixels_also_where_the_frame_is_enlarged() -> None:
     image = overlay(frame, [hand], HAND_21, depth=True)
     assert image.shape == (576, 640, 3)
     for row, column in ((300, 80), (300, 400), (120, 300), (440, 300)):
-        assert tuple(image[row, column]) == BOX_COLOUR
+        assert tuple(image[row, column]) == SIDE_COLOURS["right"]
     assert tuple(image[300, 78]) == (0, 0, 0)
 
 
