@@ -199,8 +199,9 @@ class Training:
         )
         self.folder.picture(self.task.picture(self.average.model, progress))
         self._export("last", figures)
-        if self.task.score(figures) < self.best:
-            self.best = self.task.score(figures)
+        score = float(self.task.score(figures))  # a NumPy number could not be read back safely
+        if score < self.best:
+            self.best = score
             self._export("best", figures)
 
     def _export(self, name: str, figures: dict[str, float]) -> None:

@@ -53,7 +53,7 @@ class LineTask:
             return {"error": float((model(x) - y).square().mean())}
 
     def score(self, figures: dict[str, float]) -> float:
-        return figures["error"]
+        return np.float64(figures["error"])  # as NumPy's arithmetic gives it
 
     def picture(self, model: nn.Module, progress: float) -> NDArray[np.uint8]:
         return np.zeros((8, 8, 3), np.uint8)
