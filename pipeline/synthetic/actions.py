@@ -33,19 +33,19 @@ class ArmAction:
 
 
 ACTIONS = (
-    ArmAction(1.6, (0.15, -0.25, 0.45), (0.17, 0.20, 0.15), 70, 35),  # raised, mostly palm forward
-    ArmAction(1.6, (-0.10, 0.25, 0.45), (0.20, 0.17, 0.14), 30, 45),  # before the chest
+    ArmAction(2.2, (0.30, -0.20, 0.45), (0.20, 0.20, 0.15), 70, 35),  # raised, mostly palm forward
+    ArmAction(1.6, (0.05, 0.25, 0.45), (0.22, 0.17, 0.14), 30, 45),  # before the chest
     ArmAction(0.7, (-0.30, -0.45, 0.30), (0.15, 0.14, 0.10), 30, 45),  # at the face or head
-    ArmAction(1.5, (-0.05, 0.55, 0.50), (0.22, 0.12, 0.14), 65, 30),  # on a table or in the lap
+    ArmAction(1.3, (0.05, 0.55, 0.50), (0.22, 0.12, 0.14), 65, 30),  # on a table or in the lap
     ArmAction(0.6, (0.15, 0.95, 0.08), (0.10, 0.06, 0.12), 20, 30),  # hanging
-    ArmAction(0.9, (-0.10, 0.05, 0.85), (0.22, 0.25, 0.15), 45, 50),  # stretched forward
+    ArmAction(0.9, (0.05, 0.05, 0.85), (0.22, 0.25, 0.15), 45, 50),  # stretched forward
     ArmAction(0.4, (-0.48, 0.35, 0.30), (0.14, 0.10, 0.08), 20, 35),  # crossed before the body
     ArmAction(0.3, (0.20, -0.85, 0.15), (0.22, 0.10, 0.20), 45, 50),  # over the head
-    ArmAction(0.4, (0.80, -0.05, 0.20), (0.15, 0.30, 0.22), 45, 45),  # to the side
+    ArmAction(0.6, (0.75, -0.05, 0.20), (0.15, 0.30, 0.22), 45, 45),  # to the side
     ArmAction(0.3, (0.15, 0.65, -0.10), (0.12, 0.12, 0.15), 20, 40),  # at the hip, behind the back
 )
 _TOGETHER_SHARE = 0.1  # both hands at one place before the body
-_ALIKE_SHARE = 0.3  # both arms do the same
+_ALIKE_SHARE = 0.45  # both arms do the same
 
 
 def sample_posture(count: int, bank: PoseBank, sampler: Sampler) -> Posture:
