@@ -24,6 +24,7 @@ from pipeline.networks.resnet import RESNETS, ResNet, activation
 
 BACKBONES = (*RESNETS, "mobilenet")
 ANCHORS_PER_CELL = 16
+_SIDE_WIDTH = 64  # channels of the side head
 
 
 class DepthResNet(nn.Module):
@@ -50,9 +51,11 @@ class A2J(nn.Module):
         head_width: channels of the three heads.
         contract: input and units; by default those of NVIDIA's weights.
         negative_slope: of all activations; 0 (the A2J authors' own weights) makes them ReLU.
+        side_head: whether it also tells which hand it sees: see `read`.
 
     Raises:
-        ValueError: an unknown backbone, or a contract with another number of joints.
+        ValueError: an unknown backbone, a contract with another number of joints, or a side head without a
+            contract that names the hand the network knows.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class A2J(nn.Module):
         contract: HandInput | None = None,
         *,
         negative_slope: float = 0.01,
+        side_head: bool = False,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -83,6 +87,19 @@ class A2J(nn.Module):
         self.joint_classification = _head(common, head_width, per_anchor, negative_slope)
         self.offset_regression = _head(last, head_width, per_anchor * 2, negative_slope)
         self.depth_regression = _head(last, head_width, per_anchor, negative_slope)
+        self.side_head: nn.Sequential | None = None
+        if side_head:
+            self.add_side_head()
+
+    def add_side_head(self) -> None:
+        """Gives the network a fresh side head; everything else stays as it is.
+
+        Raises:
+            ValueError: the contract names no hand that the network knows.
+        """
+        if self.contract.handedness is None:
+            raise ValueError("a side head needs a contract with the handedness that the network knows")
+        self.side_head = _side_head(self.back_bone.channels[1], self.negative_slope)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 1, S, S), S divisible by 16, to what A = 16 (S / 16)^2 anchors say, in `anchor_grid`'s order.
@@ -90,7 +107,23 @@ class A2J(nn.Module):
         Returns:
             classification (N, A, J); offsets (N, A, J, 2) row px, column px; depths (N, A, J).
         """
+        return self._votes(*self.back_bone(x))
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `forward` returns, and (N,) logits: positive where a crop shows the hand the network knows.
+
+        One pass of the backbone; only with a side head.
+        """
         x3, x4 = self.back_bone(x)
+        return (*self._votes(x3, x4), self.side_logit(x4))
+
+    def side_logit(self, x4: Tensor) -> Tensor:
+        """(N, C4, S / 16, S / 16), the backbone's last features, to (N,)."""
+        if self.side_head is None:
+            raise ValueError("this network has no side head")
+        return self.side_head(x4).squeeze(1)
+
+    def _votes(self, x3: Tensor, x4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
             self._by_anchor(self.joint_classification(x3), (self.num_joints,)),
             self._by_anchor(self.offset_regression(x4), (self.num_joints, 2)),
@@ -183,3 +216,19 @@ def _head(inputs: int, width: int, outputs: int, negative_slope: float) -> nn.Se
     nn.init.zeros_(output.bias)  # type: ignore[arg-type]
     layers["output"] = output
     return nn.Sequential(layers)
+
+
+def _side_head(inputs: int, negative_slope: float) -> nn.Sequential:
+    """A 3x3 convolution with BatchNorm and activation, its mean over the crop, one number of it."""
+    conv = nn.Conv2d(inputs, _SIDE_WIDTH, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(
+        OrderedDict(
+            conv=conv,
+            bn=nn.BatchNorm2d(_SIDE_WIDTH),
+            relu=activation(negative_slope),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            output=nn.Linear(_SIDE_WIDTH, 1),
+        )
+    )

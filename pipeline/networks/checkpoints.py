@@ -105,7 +105,12 @@ def save_a2j(path: str | Path, model: A2J, meta: Mapping[str, Any]) -> None:
         HandPoseError: the file cannot be written.
     """
     architecture = A2JArchitecture(
-        model.backbone, model.num_joints, model.width, model.head_width, model.negative_slope
+        model.backbone,
+        model.num_joints,
+        model.width,
+        model.head_width,
+        model.negative_slope,
+        model.side_head is not None,
     )
     _write(path, {"num_classes": model.num_joints}, model, {**meta, "architecture": asdict(architecture)})
 

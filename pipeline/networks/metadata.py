@@ -34,6 +34,7 @@ class A2JArchitecture:
     width: float
     head_width: int
     negative_slope: float
+    side_head: bool = False
 
 
 def plain(values: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
     Returns:
         mm: `mean_mm`, `median_mm`, `centred_mm` (wrist on its truth), `aligned_mm` (rotation, scale and
         shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the hands whose worst
-        joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`.
+        joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`; those of `side_figures`.
     """
     device, unit_mm = next(model.parameters()).device, model.contract.depth_unit_mm
     found = [predict_hands(model, batch.images.to(device), size).cpu() for batch in batches]
@@ -90,7 +91,24 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
         "image_px": float(flat.mean()),
         "within_20mm": float(within[0]),
         "within_40mm": float(within[1]),
+        **side_figures(model, batches, size),
     }
+
+
+def side_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = None) -> dict[str, float]:
+    """How often the side head is right, over each crop and its mirror image; arguments of `hand_figures`.
+
+    Returns:
+        `side_first` at the first look and, if there is a second one, `side_second`; empty without a head.
+    """
+    if not _tells_side(model):
+        return {}
+    device = next(model.parameters()).device
+    images = [batch.images.to(device) for batch in batches]
+    known = torch.cat([side_logits(model, part, size) for part in images]) > 0
+    mirrored = torch.cat([side_logits(model, part.flip(-1), size) for part in images]) > 0
+    shares = torch.cat([known, ~mirrored]).float().mean(dim=0).tolist()
+    return dict(zip(("side_first", "side_second"), shares, strict=False))
 
 
 @torch.no_grad()
@@ -105,28 +123,51 @@ def predict_hands(model: A2J, images: Tensor, size: int | None = None, chunk: in
     Returns:
         (N, J, 3): column px, row px, depth relative to the centre in px of the given crops.
     """
-    size, parts = size or model.contract.size, []
-    for part in images.split(chunk):
-        middle = torch.full((len(part), 2), (part.shape[-1] - 1) / 2, device=part.device)
-        joints = _look(model, part, size, middle, torch.zeros(len(part), device=part.device))
-        if model.contract.upright:
-            middle = (joints[..., :2].amin(1) + joints[..., :2].amax(1)) / 2
-            joints = _look(model, part, size, middle, -palm_roll(joints, model.contract.skeleton))
-        parts.append(joints)
-    return torch.cat(parts)
+    return torch.cat([_looks(model, part, size)[-1].joints for part in images.split(chunk)])
 
 
-def _look(model: A2J, images: Tensor, size: int, middle: Tensor, turn: Tensor) -> Tensor:
-    """Joints in the images (N, J, 3), seen in crops about `middle` (N, 2) px turned by `turn` (N,) rad."""
+@torch.no_grad()
+def side_logits(model: A2J, images: Tensor, size: int | None = None, chunk: int = 64) -> Tensor:
+    """(N, 1 or 2): what the side head says at each look; arguments as for `predict_hands`."""
+    parts = [[look.side for look in _looks(model, part, size)] for part in images.split(chunk)]
+    return torch.cat([torch.cat(looks, dim=1) for looks in parts])
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Joints (N, J, 3) as `predict_hands` returns them; side logits (N, 1), without a side head (N, 0)."""
+
+    joints: Tensor
+    side: Tensor
+
+
+def _looks(model: A2J, images: Tensor, size: int | None) -> list[_Look]:
+    """The first look, as the images are, and for some networks the second one, with the palm upright."""
+    count, size = len(images), size or model.contract.size
+    middle = torch.full((count, 2), (images.shape[-1] - 1) / 2, device=images.device)
+    first = _look(model, images, size, middle, torch.zeros(count, device=images.device))
+    if not model.contract.upright:
+        return [first]
+    middle = (first.joints[..., :2].amin(1) + first.joints[..., :2].amax(1)) / 2
+    return [first, _look(model, images, size, middle, -palm_roll(first.joints, model.contract.skeleton))]
+
+
+def _look(model: A2J, images: Tensor, size: int, middle: Tensor, turn: Tensor) -> _Look:
+    """What is seen in crops about `middle` (N, 2) px turned by `turn` (N,) rad."""
     scale, half = size / model.contract.size, (images.shape[-1] - 1) / 2
     linear = rotation(turn) * scale  # (N, 2, 2)
     shift = -(linear @ (middle - half)[..., None]).squeeze(-1)
-    crops = sample_nearest(images, linear, shift, size)
-    classification, offsets, depths = model(crops.contiguous(memory_format=torch.channels_last))
+    crops = sample_nearest(images, linear, shift, size).contiguous(memory_format=torch.channels_last)
+    classification, offsets, depths, *side = model.read(crops) if _tells_side(model) else model(crops)
     anchors = anchor_grid(size).to(images.device)
     joints = aggregate(classification, offsets, depths, anchors).positions[..., [1, 0, 2]]
     uv = (joints[..., :2] - (size - 1) / 2 - shift[:, None]) @ linear / scale**2 + half
-    return torch.cat([uv, joints[..., 2:] / scale], dim=-1)
+    joints = torch.cat([uv, joints[..., 2:] / scale], dim=-1)
+    return _Look(joints, torch.stack(side, dim=1) if side else joints.new_empty(len(joints), 0))
+
+
+def _tells_side(model: A2J) -> bool:
+    return isinstance(model, A2J) and model.side_head is not None  # other modules stand in for A2J
 
 
 def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:

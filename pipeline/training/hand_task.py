@@ -84,7 +84,7 @@ class HandTask:
     def __init__(
         self, model: A2J, data: HandData, held_out: list[CropBatch], sizes: tuple[int, ...] | None = None
     ) -> None:
-        self.model, self._data, self._held_out = model, data, held_out
+        self.model, self.held_out, self._data = model, held_out, data
         contract = model.contract
         assert contract.crop_mm is not None
         self._sizes = sizes or (contract.size,)
@@ -128,7 +128,7 @@ class HandTask:
 
     def evaluate(self, model: A2J, progress: float) -> dict[str, float]:
         size = self.size_at(progress)
-        return {"input_px": float(size), **hand_figures(model, self._held_out, size)}
+        return {"input_px": float(size), **hand_figures(model, self.held_out, size)}
 
     def score(self, figures: dict[str, float]) -> float:
         """Mean error; weights that have not seen inputs of the full size cannot be the best."""
@@ -136,7 +136,7 @@ class HandTask:
 
     def picture(self, model: A2J, progress: float) -> NDArray[np.uint8]:
         """48 held-out crops with the answer in colours and the truth in white."""
-        batch = self._held_out[0]
+        batch = self.held_out[0]
         images = batch.images[:48]
         seen = images.to(next(model.parameters()).device)
         found = predict_hands(model, seen, self.size_at(progress)).cpu().numpy()

@@ -75,9 +75,15 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
         model = load_a2j(arguments.init).train()
+        model.side_head = None  # it belongs to the features as they were: train_side makes another
     else:
         contract = hand_contract(arguments.size)
         model = A2J(arguments.backbone, 21, arguments.width, arguments.head_width, contract)
+    return make_hand_task(model, arguments, place)
+
+
+def make_hand_task(model: A2J, arguments: argparse.Namespace, place: Place) -> HandTask:
+    """A network, moved to the device, and the rendered hands that the arguments ask for."""
     model = model.to(place.device).to(memory_format=torch.channels_last)
     size, crop_mm = model.contract.size, model.contract.crop_mm
     assert crop_mm is not None

@@ -51,6 +51,28 @@ def test_refuses_what_does_not_fit() -> None:
         A2J(num_joints=16, contract=HandInput())
 
 
+def test_side_head_leaves_the_joints_as_they_are() -> None:
+    contract = HandInput(size=64, handedness="right")
+    torch.manual_seed(0)
+    plain = A2J(width=0.125, head_width=8, contract=contract).eval()
+    torch.manual_seed(0)
+    telling = A2J(width=0.125, head_width=8, contract=contract, side_head=True).eval()
+    x = torch.randn(3, 1, 64, 64)
+    with torch.no_grad():
+        *joints, side = telling.read(x)
+        for wanted, found, read in zip(plain(x), telling(x), joints, strict=True):
+            assert torch.equal(found, wanted)
+            assert torch.equal(read, wanted)
+    assert side.shape == (3,)
+    with pytest.raises(ValueError, match="no side head"):
+        plain.read(x)
+
+
+def test_side_head_needs_a_hand_that_the_network_knows() -> None:
+    with pytest.raises(ValueError, match="handedness"):
+        A2J(width=0.125, head_width=8, contract=HandInput(size=64), side_head=True)
+
+
 def test_fresh_network_starts_at_the_centre() -> None:
     """Heads begin near zero, so that the first joints are the mean of the anchors."""
     torch.manual_seed(0)

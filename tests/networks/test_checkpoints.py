@@ -34,10 +34,11 @@ def path(tmp_path: Path) -> Iterator[Path]:
         file.unlink()
 
 
-def small_a2j() -> A2J:
+def small_a2j(side_head: bool = False) -> A2J:
     torch.manual_seed(0)
     contract = HandInput(size=64, crop_mm=260.0, depth_range_mm=150.0, outside="far", std=150.0)
-    network = A2J("resnet18", width=0.125, head_width=8, contract=replace(contract, handedness="right"))
+    contract = replace(contract, handedness="right")
+    network = A2J("resnet18", width=0.125, head_width=8, contract=contract, side_head=side_head)
     literal.shaken(network)
     return network
 
@@ -84,6 +85,23 @@ def test_own_a2j_comes_back_with_its_contract_and_story(path: Path) -> None:
     meta = read_meta(path)
     assert (meta["command"], meta["error_mm"], meta["commit"]) == ("train a2j", 12.5, None)
     assert meta["contract"]["crop_mm"] == 260.0
+
+
+def test_side_head_comes_back(path: Path) -> None:
+    network = small_a2j(side_head=True)
+    save_a2j(path, network, {})
+    x = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        for one, other in zip(load_a2j(path).read(x), network.read(x), strict=True):
+            torch.testing.assert_close(one, other, atol=2e-2, rtol=2e-2)
+
+
+def test_files_from_before_the_side_head_load(path: Path) -> None:
+    save_a2j(path, small_a2j(), {})
+    file = torch.load(path, weights_only=True)
+    del file["meta"]["architecture"]["side_head"]
+    torch.save(file, path)
+    assert load_a2j(path).side_head is None
 
 
 def test_own_centernet_comes_back_with_its_contract(path: Path) -> None:
