@@ -1,6 +1,7 @@
-"""The command that measures: published predictions, rendered data, or real frames.
+"""The command that measures: published predictions, rendered data, real frames, or tracking.
 
 python3 -m pipeline.training.evaluate --predictions FILE --truth FILE --dataset nyu [--json OUT] [--plot OUT]
+python3 -m pipeline.training.evaluate --sequences [--frames N] [--json OUT] [--plot OUT]
 """
 
 from __future__ import annotations
@@ -127,6 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--recorded", type=Path, metavar="DIR", help="the detector on your own recorded, annotated frames"
     )
+    what.add_argument("--sequences", action="store_true", help="tracking on rendered videos")
+    what.add_argument(
+        "--frames", type=int, metavar="N", default=10_000, help="with --sequences: how many (default: 10000)"
+    )
     what.add_argument("--pictures", type=Path, metavar="DIR", help="with --real: draw every frame here")
     weights = parser.add_argument_group("networks")
     weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
@@ -138,17 +143,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> None:
     files = (options.predictions, options.truth, options.dataset)
-    ways = (any(files), options.synthetic, options.real is not None, options.recorded is not None)
+    folders = (options.real is not None, options.recorded is not None)
+    ways = (any(files), options.synthetic, options.sequences, *folders)
     if sum(ways) != 1 or (ways[0] and not all(files)):
         raise UsageError(
             "nothing to measure: give --predictions FILE --truth FILE --dataset NAME, or --synthetic, "
-            "--real DIR or --recorded DIR"
+            "--sequences, --real DIR or --recorded DIR"
         )
+    if options.frames < 1:
+        raise UsageError(f"--frames {options.frames} measures nothing: give a number from 1 on")
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.synthetic:
         return _measure_synthetic(options.centernet, options.a2j)
+    if options.sequences:
+        from pipeline.training.evaluate_sequences import evaluate_sequences
+
+        return evaluate_sequences(options.centernet, options.a2j, options.frames)
     if options.real:
         from pipeline.training.evaluate_real import evaluate_real
 

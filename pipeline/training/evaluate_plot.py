@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.errors import UsageError
+from pipeline.training.sequence_plot import draw_smoothing
 
 
 def write_plot(path: str | Path, figures: dict[str, Any]) -> None:
-    """Draws the curves among the figures: of joints, or of boxes.
+    """Draws the curves among the figures: of joints, of boxes, or of tracking.
 
     Raises:
         UsageError: there are no curves, or the file cannot be written.
@@ -22,6 +23,8 @@ def write_plot(path: str | Path, figures: dict[str, Any]) -> None:
         _draw_joints(picture, figures)
     elif "precision_recall" in figures:
         _draw_boxes(picture.add_subplot(), figures)
+    elif "smoothing" in figures:
+        draw_smoothing(picture, figures)
     else:
         raise UsageError("nothing to plot: these figures have no curves, leave out --plot")
     try:

@@ -34,7 +34,7 @@ def evaluate_sequences(
         also `kinds` (name -> figures), and `smoothing`, the curves for `sequence_plot`.
 
     Raises:
-        HandPoseError: checkpoints that cannot be read; ModuleNotFoundError is raised without motmetrics.
+        HandPoseError: checkpoints that cannot be read, or motmetrics is missing.
     """
     tracked, plain = (
         HandPosePipeline(engine, track=track, centernet=centernet, a2j=a2j) for track in (True, False)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.errors import HandPoseError
 from pipeline.hand import Hand
 from pipeline.synthetic.sequences import TrueHand
 
@@ -123,7 +124,12 @@ def centre_distances(truth: Sequence[TrueHand], hands: Sequence[Hand]) -> FloatA
 
 def clear_mot(videos: Sequence[Video]) -> dict[str, float]:
     """MOTA (Bernardin and Stiefelhagen 2008), IDF1 (Ristani et al. 2016) and the number of id switches."""
-    import motmetrics
+    try:
+        import motmetrics
+    except ImportError as error:
+        raise HandPoseError(
+            f"tracking cannot be measured ({error}): pip install -r requirements-training.txt"
+        ) from None
 
     accumulators = []
     for video in videos:
