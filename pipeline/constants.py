@@ -63,8 +63,9 @@ SIDE_OF_MIRRORS = 2.0  # log-odds for a factor e between the doubts with which b
 
 # --- Smoothing (One Euro filter) -----------------------------------------------------------------------
 SMOOTHING = True
-SMOOTHING_MIN_CUTOFF_HZ = 0.6  # lower: hands at rest tremble less
-SMOOTHING_BETA = 0.012  # Hz for one mm/s; higher: moving hands lag less
+SMOOTHING_MIN_CUTOFF_HZ = 0.2  # lower: hands at rest tremble less
+SMOOTHING_BETA = 0.02  # Hz for one mm/s; higher: moving fingers lag less
+SMOOTHING_CENTRE_BETA = 0.06  # the same for the hand as a whole
 
 # --- Engines -------------------------------------------------------------------------------------------
 CPU_THREADS = None  # that run the networks on the processor; None: the engine's choice

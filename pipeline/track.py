@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from pipeline.constants import (
     SMOOTHING_BETA,
+    SMOOTHING_CENTRE_BETA,
     SMOOTHING_MIN_CUTOFF_HZ,
     TRACK_JUMP_MM,
     TRACK_TRUST,
 )
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Skeleton
-from pipeline.one_euro import OneEuroFilter
+from pipeline.one_euro import HandFilter
 from pipeline.side_belief import SideBelief
 from pipeline.sight import Pose
 from pipeline.track_quality import Quality, bone_lengths, stretch, support
@@ -71,8 +72,8 @@ class Track:
     def _start(self, pose: Pose) -> None:
         """Forgets how the hand moved and how long its bones were."""
         self.confidence, self.roll = pose.confidence, pose.roll
-        self._filter = OneEuroFilter(SMOOTHING_MIN_CUTOFF_HZ, SMOOTHING_BETA)
-        self.smooth = self._filter(self.joints, 0.0)
+        self._filter = HandFilter(SMOOTHING_MIN_CUTOFF_HZ, SMOOTHING_BETA, SMOOTHING_CENTRE_BETA)
+        self.smooth = self._filter(self.joints, 0.0, pose.confidence)
         self._lengths.clear()
         self._lengths.append(bone_lengths(self.joints, self._skeleton.bones))
 

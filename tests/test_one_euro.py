@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.constants import SMOOTHING_BETA, SMOOTHING_MIN_CUTOFF_HZ
-from pipeline.one_euro import OneEuroFilter
+from pipeline.constants import SMOOTHING_BETA, SMOOTHING_CENTRE_BETA, SMOOTHING_MIN_CUTOFF_HZ
+from pipeline.one_euro import HandFilter, OneEuroFilter
 
 RATE = 30.0
 
@@ -96,3 +96,37 @@ def test_nothing_moves_while_no_time_passes(seconds: float) -> None:
     first = smooth(np.zeros((1, 3)), 1 / RATE)
     first += 5  # the caller's own copy
     np.testing.assert_array_equal(smooth(np.ones((1, 3)), seconds), 0)
+
+
+# --- Hands -------------------------------------------------------------------------------------------------
+
+
+def filtered(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, 21, 3) with the program's settings."""
+    smooth = HandFilter(SMOOTHING_MIN_CUTOFF_HZ, SMOOTHING_BETA, SMOOTHING_CENTRE_BETA)
+    return np.array([smooth(frame, 1 / RATE, np.full(21, 0.6)) for frame in joints])
+
+
+def test_still_hands_tremble_less() -> None:
+    noise = np.random.default_rng(2).normal(0, 2.0, (600, 21, 3))
+    assert np.sqrt((filtered(noise)[60:] ** 2).mean()) < 0.3 * 2.0
+
+
+def test_hands_that_start_to_move_hardly_lag() -> None:
+    time = np.maximum(np.arange(60) - 20, 0) / RATE
+    joints = np.random.default_rng(3).normal(0, 1.0, (60, 21, 3))
+    joints[..., 0] += 1000 * time[:, None]
+    behind = 1000 * time - filtered(joints)[..., 0].mean(axis=1)
+    assert behind[24:].max() < 1000 / RATE  # a frame
+    assert behind[40:].max() < 1000 / RATE / 3
+
+
+def test_unsure_joints_are_filtered_more() -> None:
+    smooth = HandFilter(1.0, 0.0, 0.0)
+    confidence = np.where(np.arange(21) == 8, 0.1, 0.8)
+    joints = np.zeros((21, 3))
+    smooth(joints, 1 / RATE, confidence)
+    joints = joints.copy()
+    joints[[4, 8]] += 10.0
+    moved = smooth(joints, 1 / RATE, confidence)
+    assert 0 < moved[8, 0] < moved[4, 0] < 10
