@@ -1,17 +1,18 @@
 import math
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.synthetic.raster import rasterize
 
 
-def literal_raster(uvz: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """One pixel and one triangle at a time, in double precision."""
+def literal_raster(uvz: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One pixel and one triangle at a time, in double precision; and which pixels lie on no edge."""
     z = torch.full((height, width), math.inf, dtype=torch.float64)
     face = torch.full((height, width), -1)
+    decided = torch.ones(height, width, dtype=torch.bool)
     for number, corners in enumerate(uvz.double()[faces]):
         (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corners.tolist()
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
@@ -22,15 +23,18 @@ def literal_raster(uvz: Tensor, faces: Tensor, height: int, width: int) -> tuple
                 first = ((x1 - column) * (y2 - row) - (x2 - column) * (y1 - row)) / area
                 second = ((x2 - column) * (y0 - row) - (x0 - column) * (y2 - row)) / area
                 third = 1 - first - second
-                if min(first, second, third) < 0:
+                inside = min(first, second, third)
+                decided[row, column] &= abs(inside) > 1e-4  # float32 may see it on the other side
+                if inside < 0:
                     continue
                 depth = 1 / (first / z0 + second / z1 + third / z2)
                 if depth < z[row, column]:
                     z[row, column], face[row, column] = depth, number
-    return z, face
+    return z, face, decided
 
 
 @given(seed=st.integers(0, 10_000))
+@example(seed=482)
 @settings(max_examples=15, deadline=None)
 def test_agrees_with_a_loop_over_pixels_and_triangles(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -40,11 +44,12 @@ def test_agrees_with_a_loop_over_pixels_and_triangles(seed: int) -> None:
     faces = torch.randint(12, (8, 3), generator=generator)
     faces = faces[(faces != faces.roll(1, 1)).all(1)]
     z, face = rasterize(uvz[None], faces, 12, 16)
-    expected_z, expected_face = literal_raster(uvz, faces, 12, 16)
-    assert torch.equal(face[0] >= 0, expected_face >= 0)
-    hit = expected_face >= 0
+    expected_z, expected_face, decided = literal_raster(uvz, faces, 12, 16)
+    assert decided.float().mean() > 0.9
+    assert torch.equal((face[0] >= 0)[decided], (expected_face >= 0)[decided])
+    hit = (expected_face >= 0) & decided
     torch.testing.assert_close(z[0][hit].double(), expected_z[hit], rtol=1e-4, atol=1e-5)
-    assert (face[0] == expected_face).float().mean() > 0.99  # equal depths may go to either face
+    assert (face[0] == expected_face)[decided].float().mean() > 0.99  # equal depths may go to either face
 
 
 def test_tilted_plane_is_interpolated_in_perspective() -> None:
