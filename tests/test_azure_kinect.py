@@ -365,6 +365,8 @@ def test_the_window_opens_takes_keys_and_quits(screen: str, tmp_path: Path) -> N
         for key, line in keys.items():
             _press(screen, window, key)
             assert any(told.startswith(line) for told in iter(process.stderr.readline, ""))
+            if key == "r":  # some frames to be recorded
+                assert [process.stderr.readline() for _ in range(3)] == 3 * ["frame\n"]
         assert process.wait() == 0
     assert len(list(tmp_path.glob("handpose_*.png"))) == 1
     (taken,) = tmp_path.glob("recording_*")
