@@ -59,6 +59,8 @@ TRACK_SCORE_DECAY = 0.98  # of a hand's score, for each frame in which the detec
 SIDE_SURE = 2.0  # log-odds of left against right above which one side is tried only
 SIDE_LIMIT = 5.0  # log-odds are kept within, so that old evidence can be outweighed
 SIDE_OF_DETECTION = 1.5  # log-odds that a detection of score 1 adds
+SIDE_OF_HEAD = 0.5  # weight of the log-odds that the joint network's side head gives for one frame
+SIDE_REREAD = 1.0  # log-odds against the side that a hand was read as at which it is read once more
 SIDE_OF_MIRRORS = 2.0  # log-odds for a factor e between the doubts with which both mirrors are read
 
 # --- Smoothing (One Euro filter) -----------------------------------------------------------------------

@@ -103,7 +103,7 @@ class HandCrop:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=0,
         )
-        return network_values(crop, self.depth_mm, self.contract)
+        return network_values(crop.astype(np.uint16, copy=False), self.depth_mm, self.contract)
 
     def to_image(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """Joints in the crop to the image.
@@ -136,11 +136,14 @@ class CropPose:
         uvd: (J, 3) joints: column px, row px of the depth image, depth mm.
         spread_mm: (J,) weighted standard deviation of the anchors' votes about each joint, at the depth of
             the crop's centre.
+        side_log_odds: of a right hand of the person against a left one; None from a network that does not
+            tell.
     """
 
     crop: HandCrop
     uvd: NDArray[np.float64]
     spread_mm: NDArray[np.float64]
+    side_log_odds: float | None = None
 
     @property
     def confidence(self) -> NDArray[np.float32]:

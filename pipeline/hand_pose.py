@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pipeline.constants import (
     FLESH_MM,
     RECROP_MM,
     RECROP_RAD,
+    SIDE_REREAD,
     SMOOTHING,
 )
 from pipeline.crop import CropPose, HandCrop, find_hand
@@ -26,10 +28,11 @@ from pipeline.engines.spec import MAX_BATCH, EngineSpec
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
+from pipeline.side_belief import evidence_of_detection
 from pipeline.sight import Look, Sighting
 from pipeline.tracking import Tracker
 
@@ -89,10 +92,11 @@ class HandPosePipeline:
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
             EngineSpec(centernet, (3, size, size), max_batch=1, checkpoint=detector_file),
-            EngineSpec(a2j, (1, hand_size, hand_size), max_batch=most, checkpoint=hand_file),
+            EngineSpec(for_engines(a2j), (1, hand_size, hand_size), max_batch=most, checkpoint=hand_file),
         ]
         self._detector, self._joints = create_engines(engine, networks, device)
         self._anchors = anchor_grid(hand_size)
+        self._tells_side = a2j.side_head is not None
         self._max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()
@@ -135,8 +139,8 @@ class HandPosePipeline:
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1 px.
-            handedness: of the N hands; None: of each both sides are tried, and the one taken on which the
-                network's anchors agree more.
+            handedness: of the N hands; None: the network's side head tells, or, if it has none, both sides
+                are tried, and the one taken on which the network's anchors agree more.
 
         Returns:
             One hand for each box, in their order, except boxes that hold no hand in any case: not finite,
@@ -162,6 +166,11 @@ class HandPosePipeline:
         """Whether the joint network must be told the side of a hand to read it."""
         return self._hand_contract.handedness is not None
 
+    @property
+    def tells_side(self) -> bool:
+        """Whether the joint network says which side it sees."""
+        return self._tells_side
+
     def see(self, frame: Frame) -> list[Sighting]:
         """All detections with measured depth, and where their hands are."""
         found = [(one, self._centre(frame, one)) for one in self._detect(frame)]
@@ -169,20 +178,9 @@ class HandPosePipeline:
 
     def read(self, frame: Frame, looks: Sequence[Look]) -> list[CropPose | None]:
         """Joints as one batch, then a second one of the hands that are better seen another way."""
-        poses: list[CropPose] = self._read(frame, [self._crop(frame.camera, look) for look in looks])
-        upright = self._hand_contract.upright
-        off = [
-            k
-            for k, (pose, look) in enumerate(zip(poses, looks, strict=True))
-            if np.isfinite(pose.doubt_mm)
-            and (pose.moved_mm > RECROP_MM or (upright and (look.roll is None or pose.turned > RECROP_RAD)))
-        ]
-        better = [Look(poses[k].centre, looks[k].side, poses[k].roll) for k in off]
-        again = self._read(frame, [self._crop(frame.camera, look) for look in better])
-        for k, pose in zip(off, again, strict=True):
-            if upright or pose.doubt_mm < poses[k].doubt_mm:
-                poses[k] = pose
-        return [pose if np.isfinite(pose.doubt_mm) else None for pose in poses]
+        poses = self._read(frame, looks)
+        self._read_again(frame, poses, self._off(poses, looks))
+        return _sound(poses)
 
     # --- Parts ---------------------------------------------------------------------------------------------
 
@@ -202,21 +200,56 @@ class HandPosePipeline:
         return found
 
     def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
-        """All hands; those of unknown side are read as both, and the surer reading is taken."""
-        tries = [(k, look) for k, one in enumerate(found) for look in self._looks(frame, one)]
-        poses: dict[int, CropPose] = {}
-        for (k, _), pose in zip(tries, self.read(frame, [look for _, look in tries]), strict=True):
-            if pose and (k not in poses or pose.doubt_mm < poses[k].doubt_mm):
-                poses[k] = pose
-        return [self._hand(frame.camera, found[k], pose) for k, pose in poses.items()]
+        placed = [(one, self._centre(frame, one)) for one in found]
+        sightings = [Sighting(one, centre) for one, centre in placed if centre is not None]
+        read = self._read_told if self._tells_side else self._read_both
+        poses = zip(sightings, read(frame, sightings), strict=True)
+        return [self._hand(frame.camera, seen.detection, pose) for seen, pose in poses if pose]
 
-    def _looks(self, frame: Frame, found: Detection) -> list[Look]:
-        """None if there is nothing to see, one, or one for each side."""
-        centre = self._centre(frame, found)
-        if centre is None:
-            return []
-        unknown = self.one_sided and found.handedness is None
-        return [Look(centre, side) for side in (_OTHER if unknown else (found.handedness,))]
+    def _read_both(self, frame: Frame, sightings: list[Sighting]) -> list[CropPose | None]:
+        """Hands of unknown side are read as both, and the surer reading is taken."""
+        sides = [seen.detection.handedness for seen in sightings]
+        tries = [
+            (k, Look(seen.centre, side))
+            for k, seen in enumerate(sightings)
+            for side in (_OTHER if self.one_sided and sides[k] is None else (sides[k],))
+        ]
+        best: list[CropPose | None] = [None] * len(sightings)
+        for (k, _), pose in zip(tries, self.read(frame, [look for _, look in tries]), strict=True):
+            surest = best[k]
+            if pose and (surest is None or pose.doubt_mm < surest.doubt_mm):
+                best[k] = pose
+        return best
+
+    def _read_told(self, frame: Frame, sightings: list[Sighting]) -> list[CropPose | None]:
+        """Hands are read anew as the other side if detector and side head together speak for that."""
+        prior = [_prior(seen.detection) for seen in sightings]
+        unmirrored = _seen(self._hand_contract.handedness)
+        looks = [Look(seen.centre, seen.detection.handedness or unmirrored) for seen in sightings]
+        poses = self._read(frame, looks)
+        self._read_again(frame, poses, self._off(poses, looks) | self._other_side(poses, prior, 0.0))
+        self._read_again(frame, poses, self._other_side(poses, prior, SIDE_REREAD))
+        return _sound(poses)
+
+    def _off(self, poses: Sequence[CropPose], looks: Sequence[Look]) -> dict[int, Look]:
+        """How hands that are better seen another way should be."""
+        upright = self._hand_contract.upright
+        return {
+            k: Look(pose.centre, look.side, pose.roll)
+            for k, (pose, look) in enumerate(zip(poses, looks, strict=True))
+            if np.isfinite(pose.doubt_mm)
+            and (pose.moved_mm > RECROP_MM or (upright and (look.roll is None or pose.turned > RECROP_RAD)))
+        }
+
+    def _other_side(self, poses: Sequence[CropPose], prior: Sequence[float], least: float) -> dict[int, Look]:
+        """How hands should be seen that are more likely of the other side, by more than `least` log-odds."""
+        looks = {}
+        for k, (pose, log_odds) in enumerate(zip(poses, prior, strict=True)):
+            side = self._side(pose.crop)
+            right = log_odds + (pose.side_log_odds or 0.0)
+            if np.isfinite(pose.doubt_mm) and (-right if side == "right" else right) > least:
+                looks[k] = Look(pose.centre, _OTHER[side], pose.roll)
+        return looks
 
     def _centre(self, frame: Frame, found: Detection) -> NDArray[np.float64] | None:
         centre = find_hand(frame.depth, found.box)
@@ -229,32 +262,48 @@ class HandPosePipeline:
         mirrored = known is not None and _seen(look.side) != known
         return HandCrop.around(look.centre, camera, self._hand_contract, mirrored, roll or 0.0)
 
-    def _read(self, frame: Frame, crops: list[HandCrop]) -> list[CropPose]:
-        """A2J on all crops at once."""
-        if not crops:
+    def _read_again(self, frame: Frame, poses: list[CropPose], looks: Mapping[int, Look]) -> None:
+        """Puts other readings in the place of poses, by their numbers."""
+        for k, pose in zip(looks, self._read(frame, list(looks.values())), strict=True):
+            as_good = self._hand_contract.upright or pose.crop.mirrored != poses[k].crop.mirrored
+            if as_good or pose.doubt_mm < poses[k].doubt_mm:
+                poses[k] = pose
+
+    def _read(self, frame: Frame, looks: Sequence[Look]) -> list[CropPose]:
+        """A2J on the crops of all looks at once."""
+        if not looks:
             return []
+        crops = [self._crop(frame.camera, look) for look in looks]
         batch = np.stack([crop.take(frame.depth) for crop in crops])[:, None]  # (N, 1, S, S)
         outputs = self._joints.run(batch)
         with torch.inference_mode():
-            classification, offsets, depths = map(torch.from_numpy, outputs)
+            classification, offsets, depths = map(torch.from_numpy, outputs[:3])
             voted = aggregate(classification, offsets, depths, self._anchors)
         positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
         spreads = voted.spread.numpy().astype(np.float64)
+        known = outputs[3].tolist() if self._tells_side else [None] * len(crops)  # log-odds
         return [
-            CropPose(crop, crop.to_image(position), spread * crop.scale_mm)
-            for crop, position, spread in zip(crops, positions, spreads, strict=True)
+            CropPose(crop, crop.to_image(position), spread * crop.scale_mm, self._log_odds(crop, logit))
+            for crop, position, spread, logit in zip(crops, positions, spreads, known, strict=True)
         ]
 
+    def _log_odds(self, crop: HandCrop, known: float | None) -> float | None:
+        """Of right against left, from those of the hand that the network knows in the crop."""
+        return known if known is None or self._side(crop) == "right" else -known
+
+    def _side(self, crop: HandCrop) -> Handedness:
+        """Of the hand that a crop is read as."""
+        known = self._hand_contract.handedness
+        assert known is not None
+        return _seen(_OTHER[known] if crop.mirrored else known)
+
     def _hand(self, camera: DepthCamera, found: Detection, pose: CropPose) -> Hand:
-        side, known = found.handedness, self._hand_contract.handedness
-        if side is None and known is not None:
-            side = _seen(_OTHER[known] if pose.crop.mirrored else known)
         confidence = pose.confidence
         return Hand(
             id=None,
             box=found.box,
             score=float(confidence.mean()) if np.isnan(found.score) else found.score,
-            handedness=side,
+            handedness=self._side(pose.crop) if self.one_sided else found.handedness,
             joints_uvd=pose.uvd.astype(np.float32),
             joints_xyz=camera.unproject(pose.uvd).astype(np.float32),
             confidence=confidence,
@@ -262,9 +311,28 @@ class HandPosePipeline:
         )
 
 
+@overload
+def _seen(side: Handedness) -> Handedness: ...
+
+
+@overload
+def _seen(side: None) -> None: ...
+
+
 def _seen(side: Handedness | None) -> Handedness | None:
     """How a person's hand looks in the camera's image, and the other way round."""
     return _OTHER[side] if CAMERA_MIRRORED and side is not None else side
+
+
+def _prior(found: Detection) -> float:
+    """Log-odds of right against left before a hand is read; a side that was given is certain."""
+    if not np.isnan(found.score):
+        return evidence_of_detection(found)
+    return {"right": np.inf, "left": -np.inf, None: 0.0}[found.handedness]
+
+
+def _sound(poses: Sequence[CropPose]) -> list[CropPose | None]:
+    return [pose if np.isfinite(pose.doubt_mm) else None for pose in poses]
 
 
 def _default(checkpoint: Path, name: str) -> Path:

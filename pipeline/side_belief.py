@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pipeline.constants import SIDE_LIMIT, SIDE_OF_DETECTION, SIDE_OF_MIRRORS, SIDE_SURE
+from pipeline.constants import SIDE_LIMIT, SIDE_OF_DETECTION, SIDE_OF_HEAD, SIDE_OF_MIRRORS, SIDE_SURE
 from pipeline.hand import Detection, Handedness
 from pipeline.sight import Pose
 
 Readings = Mapping["Handedness | None", Pose]  # of one hand, by the side it was read as
 
-_MIRRORS_LIMIT = 0.4  # log-odds: frames that follow each other are not news
+# Log-odds from one frame: those that follow each other are not news.
+_MIRRORS_LIMIT, _HEAD_LIMIT = 0.4, 1.0
 _SIGN = {"right": 1.0, "left": -1.0, None: 0.0}
 
 
@@ -55,6 +56,14 @@ class SideBelief:
 def evidence_of_detection(detection: Detection) -> float:
     """Log-odds of right against left; 0 from a detector that does not tell."""
     return SIDE_OF_DETECTION * detection.score * _SIGN[detection.handedness]
+
+
+def evidence_of_readings(readings: Readings) -> float:
+    """Log-odds of right against left: what the network's side head says, or else what the mirrors do."""
+    told = [pose.side_log_odds for pose in readings.values() if pose.side_log_odds is not None]
+    if not told:
+        return evidence_of_mirrors(readings)
+    return min(max(SIDE_OF_HEAD * sum(told) / len(told), -_HEAD_LIMIT), _HEAD_LIMIT)
 
 
 def evidence_of_mirrors(readings: Readings) -> float:

@@ -55,6 +55,10 @@ class Pose(Protocol):
     def doubt_mm(self) -> float:
         """Mean spread of the network's votes, mm."""
 
+    @property
+    def side_log_odds(self) -> float | None:
+        """Of right against left; None from a network that does not tell."""
+
 
 class Eyes(Protocol):
     """A detector and a joint network."""
@@ -62,6 +66,10 @@ class Eyes(Protocol):
     @property
     def one_sided(self) -> bool:
         """Whether the joint network must be told the side of a hand to read it."""
+
+    @property
+    def tells_side(self) -> bool:
+        """Whether the joint network says which side it sees."""
 
     def see(self, frame: Frame) -> list[Sighting]:
         """All hands that the detector finds."""

@@ -23,7 +23,7 @@ from pipeline.constants import (
 )
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Hand, Handedness, Skeleton
-from pipeline.side_belief import Readings, SideBelief, evidence_of_detection, evidence_of_mirrors
+from pipeline.side_belief import Readings, SideBelief, evidence_of_detection, evidence_of_readings
 from pipeline.sight import Eyes, Look, Sighting, centre_of
 from pipeline.track import Track
 
@@ -126,10 +126,10 @@ class Tracker:
     def _read(
         self, frame: Frame, eyes: Eyes, centres: Sequence[FloatArray], new: Sequence[Sighting]
     ) -> list[Readings]:
-        """Of all tracks, then of all newcomers: as both sides where the side is not sure."""
+        """Of all tracks, then of all newcomers: as both sides where nothing tells which."""
         wanted: list[tuple[FloatArray, float | None, tuple[Handedness | None, ...]]] = []
         for track, centre in zip(self._tracks, centres, strict=True):
-            known = track.belief.sure and not track.doubted
+            known = (track.belief.sure or eyes.tells_side) and not track.doubted
             wanted.append((centre, track.roll, (track.belief.side,) if known else _SIDES))
         wanted += [(sighting.centre, None, _SIDES) for sighting in new]
         if not eyes.one_sided:
@@ -143,7 +143,7 @@ class Tracker:
     ) -> None:
         """Takes a track's new joints, if they are those of a hand."""
         side = track.belief.side
-        track.belief.add(evidence_of_mirrors(readings))
+        track.belief.add(evidence_of_readings(readings))
         pose = track.belief.of(readings)
         quality = track.judge(frame, pose, seconds) if pose else None
         if pose is None or quality is None or quality.empty:
@@ -184,7 +184,7 @@ class Tracker:
         """A new track, for the next frame to confirm."""
         belief = SideBelief()
         belief.add(evidence_of_detection(sighting.detection))
-        belief.add(evidence_of_mirrors(readings))
+        belief.add(evidence_of_readings(readings))
         if pose := belief.of(readings):
             self._tracks.append(Track(frame, pose, self._skeleton, belief, sighting.detection.score))
 

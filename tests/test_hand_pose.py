@@ -22,6 +22,7 @@ from pipeline.networks.a2j import A2J, anchor_grid
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
 from pipeline.networks.contracts import DetectorInput, HandInput
+from pipeline.sight import Look
 from tests.strategies import KINECT_LENS
 
 CAMERA = DepthCamera(640, 576, 504.6, 504.7, 332.8, 348.8, KINECT_LENS)
@@ -95,6 +96,23 @@ class NearestPoint(FakeEngine):
             offsets.append(target - anchors[:, None])
             depths.append(np.full((len(anchors), 21), image.min() * 150 / (260 / SIZE)))
         return tuple(np.stack(x).astype(np.float32) for x in (votes, offsets, depths))
+
+
+class KnowsRightHands(NearestPoint):
+    """Its side head takes a hand for a right one if its nearest pixel lies right of the others' mean.
+
+    Args:
+        wrong_looks: in so many of its first batches it says the opposite.
+    """
+
+    def __init__(self, wrong_looks: int = 0) -> None:
+        super().__init__()
+        self.wrong_looks = wrong_looks
+
+    def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        away = [np.argmin(image) % SIZE - np.nonzero(image < 0.9)[1].mean() for image in batch[:, 0]]
+        logits = np.where(np.array(away) > 0, 4, -4) * (-1 if len(self.batches) <= self.wrong_looks else 1)
+        return (*super().answer(batch), logits.astype(np.float32))
 
 
 def make(**options: object) -> HandPosePipeline:
@@ -277,6 +295,64 @@ def test_detections_without_a_side_try_both(pose: HandPosePipeline, frame: Frame
     hands = pose._hands(frame, [Detection(box, 0.8, None) for box in BOXES])
     assert [hand.handedness for hand in hands] == ["right", "left"]
     assert [hand.score for hand in hands] == [0.8, 0.8]
+
+
+@pytest.fixture
+def telling(pose: HandPosePipeline) -> HandPosePipeline:
+    """A pipeline whose A2J has a side head."""
+    pose._joints, pose._tells_side = KnowsRightHands(), True
+    return pose
+
+
+def looks(pose: HandPosePipeline) -> list[int]:
+    """The sizes of A2J's batches."""
+    return [len(batch) for batch in pose._joints.batches]  # type: ignore[attr-defined]
+
+
+def test_side_head_tells_without_trying_both_sides(telling: HandPosePipeline, frame: Frame) -> None:
+    hands = telling.estimate(frame, BOXES)
+    assert [hand.handedness for hand in hands] == ["right", "left"]
+    assert looks(telling) == [2, 1]  # the left one was not seen mirrored at first
+
+
+def test_side_head_outvotes_a_detector_that_is_wrong(telling: HandPosePipeline, frame: Frame) -> None:
+    hands = telling._hands(frame, [Detection(BOXES[0], 0.9, "left"), Detection(BOXES[1], 0.9, "left")])
+    assert [hand.handedness for hand in hands] == ["right", "left"]
+    assert looks(telling) == [2, 1]
+
+
+def test_a_given_side_stands_against_the_side_head(telling: HandPosePipeline, frame: Frame) -> None:
+    hands = telling.estimate(frame, BOXES, ["left", "right"])
+    assert [hand.handedness for hand in hands] == ["left", "right"]
+    assert looks(telling) == [2]
+
+
+def test_second_look_can_change_the_side_back(telling: HandPosePipeline, frame: Frame) -> None:
+    telling._joints = KnowsRightHands(wrong_looks=1)
+    (hand,) = telling._hands(frame, [Detection(BOXES[0], 0.9, "right")])
+    assert looks(telling) == [1, 1, 1]
+    assert hand.handedness == "right"
+
+
+def test_side_head_in_a_mirrored_camera(
+    telling: HandPosePipeline, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hand_pose, "CAMERA_MIRRORED", True)
+    assert [hand.handedness for hand in telling.estimate(frame, BOXES)] == ["left", "right"]
+
+
+def test_networks_with_a_side_head_run(frame: Frame) -> None:
+    joints = A2J(width=0.125, head_width=8, contract=HANDS, side_head=True).eval()
+    detector = CenterNet(2, width=0.125, plain_head=True, contract=DETECTOR)
+    made = HandPosePipeline("torch", centernet=detector, a2j=joints, device="cpu")
+    assert made.tells_side
+    assert len(made.estimate(frame, BOXES)) == 2
+    (pose,) = made.read(frame, [Look(np.array([250.0, 180.0, 700.0]), "left")])
+    assert pose is not None
+    crop = torch.from_numpy(pose.crop.take(frame.depth))[None, None]
+    with torch.no_grad():
+        expected = -float(joints.read(crop)[3])
+    assert pose.side_log_odds == pytest.approx(expected, abs=1e-3)
 
 
 def test_mirrored_camera_swaps_the_sides(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.constants import TRACK_DETECT_EVERY
 from pipeline.frame import Frame
 from pipeline.hand import HAND_21, Detection, Hand, Handedness
-from pipeline.side_belief import SideBelief, evidence_of_mirrors
+from pipeline.side_belief import SideBelief, evidence_of_mirrors, evidence_of_readings
 from pipeline.sight import Look, Sighting, centre_of
 from pipeline.track_quality import support
 from pipeline.tracking import Tracker
@@ -50,6 +50,7 @@ class ScriptedReading:
     uvd: NDArray[np.float64]
     doubt_mm: float
     roll: float = 0.0
+    side_log_odds: float | None = None
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -63,6 +64,7 @@ class ScriptedEyes:
     actors: Sequence[Actor]
     order: Sequence[int] | None = None  # in which detections are listed
     one_sided: bool = True
+    tells_side: bool = False
     looks: list[tuple[int, bool]] = field(default_factory=list)  # frame, whether the detector ran
     read_sides: list[int] = field(default_factory=list)  # how many looks each frame took
 
@@ -112,7 +114,8 @@ class ScriptedEyes:
             return ScriptedReading(CAMERA.project(hand_at(*(place + shift))), 5.0 if invents else 40.0)
         actor, joints = nearest
         true_side = look.side in (actor.side, None)
-        return ScriptedReading(CAMERA.project(joints), 5.0 if true_side else 9.0)
+        told = {"right": 2.0, "left": -2.0}[actor.side] if self.tells_side else None
+        return ScriptedReading(CAMERA.project(joints), 5.0 if true_side else 9.0, side_log_odds=told)
 
 
 def play(eyes: ScriptedEyes, frames: int, **options: int) -> list[list[Hand]]:
@@ -365,6 +368,22 @@ def test_a_network_for_both_sides_is_asked_once_for_each_hand() -> None:
     hands = play(eyes, 20)[-1]
     assert set(eyes.read_sides) == {1}
     assert hands[0].handedness == "left"
+
+
+def test_a_network_that_tells_the_side_reads_known_hands_once() -> None:
+    wrong = Actor(still(0), "left", detected_as=lambda k: "right" if k < 12 else None)
+    eyes = ScriptedEyes([wrong], tells_side=True)
+    frames = play(eyes, 30)
+    assert frames[-1][0].handedness == "left"
+    assert set(eyes.read_sides[1:]) == {1}
+
+
+def test_what_the_network_tells_counts_more_than_its_doubts() -> None:
+    uvd = CAMERA.project(hand_at(0, 0, 700))
+    readings = {side: ScriptedReading(uvd, 5.0, side_log_odds=-3.0) for side in ("left", "right")}
+    assert evidence_of_readings(readings) == evidence_of_readings({"right": readings["right"]}) == -1.0
+    readings["right"] = replace(readings["right"], doubt_mm=1.0)
+    assert evidence_of_readings(readings) == -1.0
 
 
 def test_mirrors_speak_for_the_side_that_is_read_more_surely() -> None:

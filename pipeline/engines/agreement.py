@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.engines.spec import EngineSpec
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, A2JReader, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.contracts import DetectorInput, HandInput
 from pipeline.networks.preprocess import detector_batch
@@ -20,6 +20,7 @@ Outputs = tuple[FloatArray, ...]
 
 JOINT_LIMIT_MM = 2.0
 SCORE_LIMIT = 0.05
+SIDE_LIMIT = 0.5
 RELATIVE_LIMIT = 0.05
 _SEED = 0x1E57  # of the rendered inputs: no other command draws from it
 _CROP_MM, _RENDERED_RANGE_MM = 250.0, 150.0  # of crops for networks without a metric crop; of rendered ones
@@ -59,17 +60,22 @@ def differences(
         batch: (N, C, S, S).
 
     Returns:
-        A2J: joints in mm. CenterNet: scores. Anything else: outputs, relative to the largest.
+        A2J: joints in mm and, with a side head, its logits. CenterNet: scores. Anything else: outputs,
+        relative to the largest.
     """
     expected = spec.reference(batch)
     found = tuple(output.copy() for output in run(batch))
     if [output.shape for output in found] != [output.shape for output in expected]:
         return (Difference("the outputs' shapes", np.inf, 0.0),)
-    if isinstance(spec.module, A2J):
+    if isinstance(spec.module, A2J | A2JReader):
         far = np.linalg.norm(
             _joints_mm(found, spec.module.contract) - _joints_mm(expected, spec.module.contract), axis=-1
         )
-        return (Difference("joints", float(far.max()), JOINT_LIMIT_MM, " mm"),)
+        sides = [
+            Difference("side logits", float(np.abs(ours - theirs).max()), SIDE_LIMIT)
+            for ours, theirs in zip(found[3:], expected[3:], strict=True)
+        ]
+        return (Difference("joints", float(far.max()), JOINT_LIMIT_MM, " mm"), *sides)
     if isinstance(spec.module, CenterNet):
         scores = slice(0, spec.module.num_classes)
         far = np.abs(found[0][:, scores] - expected[0][:, scores])
@@ -91,7 +97,7 @@ def probe(input_shape: tuple[int, int, int], count: int = 1) -> FloatArray:
 
 def realistic_inputs(spec: EngineSpec, count: int = 8) -> FloatArray:
     """(N, C, S, S) as the network meets it: rendered hands or scenes; for other networks, `probe`."""
-    if isinstance(spec.module, A2J):
+    if isinstance(spec.module, A2J | A2JReader):
         return _crops(spec.module.contract, count)
     if isinstance(spec.module, CenterNet):
         return _scenes(spec.module.contract, count)
@@ -100,7 +106,7 @@ def realistic_inputs(spec: EngineSpec, count: int = 8) -> FloatArray:
 
 def _joints_mm(outputs: Outputs, contract: HandInput) -> FloatArray:
     """(N, J, 3)."""
-    classification, offsets, depths = map(torch.from_numpy, outputs)
+    classification, offsets, depths = map(torch.from_numpy, outputs[:3])
     voted = aggregate(classification, offsets, depths, anchor_grid(contract.size)).positions.numpy()
     side_mm = contract.crop_mm
     if side_mm is None:

@@ -136,6 +136,23 @@ class A2J(nn.Module):
         return maps.permute(0, 3, 2, 1).reshape(maps.shape[0], -1, *shape)
 
 
+class A2JReader(nn.Module):
+    """An A2J with a side head whose `forward` is `read`: what engines run."""
+
+    def __init__(self, a2j: A2J) -> None:
+        super().__init__()
+        self.a2j, self.contract = a2j, a2j.contract
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `A2J.read`."""
+        return self.a2j.read(x)
+
+
+def for_engines(a2j: A2J) -> A2J | A2JReader:
+    """The network such that its `forward` tells all it knows."""
+    return a2j if a2j.side_head is None else A2JReader(a2j)
+
+
 def nyu_input(num_joints: int) -> HandInput:
     """The input of NVIDIA's weights, trained on the NYU hand pose data set."""
     return HandInput(

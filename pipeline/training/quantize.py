@@ -31,7 +31,7 @@ from pipeline.engines.precision import Precision, Proof, model_path, read_proofs
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
 from pipeline.errors import HandPoseError, UsageError
-from pipeline.networks.a2j import A2J
+from pipeline.networks.a2j import A2J, for_engines
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_batch
@@ -91,7 +91,8 @@ def prove(
     """
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
-    spec = EngineSpec(network.eval(), (channels, size, size), checkpoint=checkpoint)
+    module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
+    spec = EngineSpec(module, (channels, size, size), checkpoint=checkpoint)
     if precision == "int8":
         model = quantized(spec, calibration_inputs(network, calibration))
         with tempfile.TemporaryDirectory() as folder:

@@ -55,7 +55,7 @@ def test_the_head_learns_sides_and_the_rest_stays_bit_for_bit(tmp_path: Path) ->
     training = Training(task, options(tmp_path), torch.device("cpu"), meta={"command": "train_side"})
     assert training.run() == 0
     for model in (task.model, training.average.model):
-        state = model.a2j.state_dict()  # type: ignore[union-attr, operator]
+        state = model.a2j.state_dict()  # type: ignore[union-attr]
         assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
     assert task.evaluate(training.average.model, 1.0)["side_first"] > 0.9  # type: ignore[arg-type]
 
