@@ -141,8 +141,9 @@ def progress(frames: Iterable[Frame], options: Options, camera: Camera) -> Itera
 
 def report(options: Options, summary: RunSummary, camera: Camera, dropped_before: int) -> None:
     """Says how fast the run was, how many frames came too late in it, and where its files are."""
-    if summary.frames:
-        print(summary.text(camera.dropped - dropped_before), file=sys.stderr)
+    if not summary.frames:
+        return
+    print(summary.text(camera.dropped - dropped_before), file=sys.stderr)
     for path in (options.output, options.video):
         if path and path.is_file():
             print(f"written: {path}", file=sys.stderr)
