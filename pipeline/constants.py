@@ -31,6 +31,8 @@ FLESH_MM = 11.0  # how far joints lie behind the surface that the camera sees: m
 RECROP_RAD = 0.4  # and if its palm points this much further to the side than in the crop, where upright
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
+PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
+FINGER_MM = 9.0  # from a joint to the skin: hands reach so far beyond their joints
 
 # --- Azure Kinect --------------------------------------------------------------------------------------
 AZURE_DEPTH_MODE = "NFOV_UNBINNED"  # NFOV_2X2BINNED, NFOV_UNBINNED, WFOV_2X2BINNED, WFOV_UNBINNED
@@ -40,7 +42,8 @@ AZURE_SYNCHRONIZED_IMAGES = True  # only captures that hold both depth and infra
 CAMERA_MIRRORED = False  # True if the camera delivers a mirrored image: left and right are swapped
 
 # --- Tracking ------------------------------------------------------------------------------------------
-TRACK_DETECT_EVERY = 6  # frames from one run of the detector to the next while there is room for a hand
+TRACK_DETECT_EVERY = 8  # frames from one run of the detector to the next while there is room for a hand
+TRACK_SEARCH_EVERY = 3  # the same while a hand is missed that was there a moment ago
 TRACK_MATCH_MM = 150.0  # a detection further than this from where a track should be is another hand
 TRACK_OTHER_SIDE_MM = 60.0  # added to the distance between a left and a right hand
 TRACK_SAME_MM = 45.0  # hands whose centres are nearer than this may be one hand

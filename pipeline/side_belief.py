@@ -12,7 +12,7 @@ from pipeline.sight import Pose
 Readings = Mapping["Handedness | None", Pose]  # of one hand, by the side it was read as
 
 # Log-odds from one frame: those that follow each other are not news.
-_MIRRORS_LIMIT, _HEAD_LIMIT = 0.4, 1.0
+_MIRRORS_LIMIT, _HEAD_LIMIT = 0.15, 0.3
 _SIGN = {"right": 1.0, "left": -1.0, None: 0.0}
 
 

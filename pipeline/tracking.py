@@ -18,6 +18,7 @@ from pipeline.constants import (
     TRACK_OTHER_SIDE_MM,
     TRACK_SAME_MM,
     TRACK_SCORE_DECAY,
+    TRACK_SEARCH_EVERY,
     TRACK_SHADOW_IOU,
     TRACK_TRUST,
 )
@@ -92,11 +93,15 @@ class Tracker:
         return seconds
 
     def _detector_is_due(self) -> bool:
-        """At once where there is doubt, else every few frames, if there is room for another hand."""
+        """At once where there is doubt, else every few frames, if there is room for another hand.
+
+        It is looked for more often while one is missed.
+        """
         if not self._tracks or any(t.id is None or t.missed or t.doubted for t in self._tracks):
             return True
         has_room = self._max_hands is None or len(self._tracks) < self._max_hands
-        return has_room and self._unseen + 1 >= TRACK_DETECT_EVERY
+        every = TRACK_SEARCH_EVERY if self._lost else TRACK_DETECT_EVERY
+        return has_room and self._unseen + 1 >= every
 
     # --- Which is which ------------------------------------------------------------------------------------
 

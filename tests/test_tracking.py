@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.constants import TRACK_DETECT_EVERY
+from pipeline.constants import TRACK_DETECT_EVERY, TRACK_SEARCH_EVERY
 from pipeline.frame import Frame
 from pipeline.hand import HAND_21, Detection, Hand, Handedness
-from pipeline.side_belief import SideBelief, evidence_of_mirrors, evidence_of_readings
+from pipeline.side_belief import Readings, SideBelief, evidence_of_mirrors, evidence_of_readings
 from pipeline.sight import Look, Sighting, centre_of
 from pipeline.track_quality import support
 from pipeline.tracking import Tracker
@@ -380,10 +380,11 @@ def test_a_network_that_tells_the_side_reads_known_hands_once() -> None:
 
 def test_what_the_network_tells_counts_more_than_its_doubts() -> None:
     uvd = CAMERA.project(hand_at(0, 0, 700))
-    readings = {side: ScriptedReading(uvd, 5.0, side_log_odds=-3.0) for side in ("left", "right")}
-    assert evidence_of_readings(readings) == evidence_of_readings({"right": readings["right"]}) == -1.0
-    readings["right"] = replace(readings["right"], doubt_mm=1.0)
-    assert evidence_of_readings(readings) == -1.0
+    told, surer = (ScriptedReading(uvd, doubt, side_log_odds=-3.0) for doubt in (5.0, 1.0))
+    both: Readings = {"left": told, "right": told}
+    alone: Readings = {"right": told}
+    assert evidence_of_readings(both) == evidence_of_readings(alone) < 0
+    assert evidence_of_readings({"left": told, "right": surer}) == evidence_of_readings(both)
 
 
 def test_mirrors_speak_for_the_side_that_is_read_more_surely() -> None:
@@ -427,7 +428,7 @@ def test_sources_without_a_clock_are_followed() -> None:
 
 def test_filtered_joints_tremble_less() -> None:
     random = np.random.default_rng(0)
-    places = random.normal((0, 0, 700), 3, (90, 3))
+    places = random.normal((0, 0, 700), 1, (90, 3))
     eyes = ScriptedEyes([Actor(lambda k: tuple(places[k]))])
     spread = {}
     for smooth in (False, True):
@@ -449,3 +450,11 @@ def test_joints_are_supported_by_the_surface_they_are_in_or_behind() -> None:
     assert support(flat * 0, uvd, CAMERA.fx) == 0
     outside = uvd + np.array([1000, 0, 0])
     assert support(flat, outside, CAMERA.fx) == 0
+
+
+def test_a_hand_that_was_lost_is_looked_for_more_often() -> None:
+    eyes = ScriptedEyes([Actor(still(-150)), Actor(lambda k: None if 20 <= k < 30 else (150.0, 0.0, 700.0))])
+    frames = play(eyes, 40)
+    ran = [k for k, _ in eyes.looks if 21 < k < 30]
+    assert set(np.diff(ran)) == {TRACK_SEARCH_EVERY}
+    assert [hand.id for hand in frames[36]] == [hand.id for hand in frames[19]]
