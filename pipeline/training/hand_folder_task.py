@@ -250,10 +250,9 @@ def hand_sheet(
     for n, truth in enumerate(frames.joints):
         crop = HandCrop.around(hand_centre(truth), frames.camera, contract)
         millimetres = crop.take(frames.depth(n)) * contract.std + contract.mean
-        empty = contract.outside == "centre"
-        picture = grey(
-            np.where(millimetres == 0, np.inf, millimetres) if empty else millimetres, -150, 150, side
-        )
+        if contract.outside == "centre":
+            millimetres[np.abs(millimetres) < 1e-3] = np.inf
+        picture = grey(millimetres, -150, 150, side)
         draw_bones(picture, crop.from_image(truth)[:, :2] * scale, skeleton, TRUTH)
         if found is not None:
             draw_bones(picture, crop.from_image(found[n])[:, :2] * scale, skeleton)

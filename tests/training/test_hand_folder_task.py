@@ -142,7 +142,7 @@ def half_of_the_work(rank: int, port: int, nyu: Path, out: Path) -> None:
     }
     torch.set_num_threads(1)
     workers = join_workers(CPU)
-    Training(task(nyu, 2, workers, norm=False), options(out, 4), CPU, workers=workers).run()
+    Training(task(nyu, 2, workers, norm=False), options(out, 2), CPU, workers=workers).run()
     torch.distributed.destroy_process_group()
 
 
@@ -151,7 +151,7 @@ def test_two_processes_with_half_batches_make_the_steps_of_one(nyu: Path, tmp_pa
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes.spawn(half_of_the_work, (port, nyu, tmp_path / "two"), nprocs=2)
-    Training(task(nyu, 4, norm=False), options(tmp_path / "one", 4), CPU).run()
+    Training(task(nyu, 4, norm=False), options(tmp_path / "one", 2), CPU).run()
     one, two = (
         torch.load(tmp_path / name / "state.pth", weights_only=True)["model"] for name in ("one", "two")
     )
