@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import overload
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.confirmation import Found, confirmed, proposals
 from pipeline.constants import (
     A2J_CHECKPOINT,
     CAMERA_MIRRORED,
@@ -97,6 +98,7 @@ class HandPosePipeline:
         self._detector, self._joints = create_engines(engine, networks, device)
         self._anchors = anchor_grid(hand_size)
         self._tells_side = a2j.side_head is not None
+        self._confirms = a2j.contract.least_score > 0 and a2j.contract.handedness is not None
         self._max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()
@@ -119,7 +121,7 @@ class HandPosePipeline:
         if self.track:
             hands = self._tracker(frame, self, self.smooth)
         else:
-            hands = self._hands(frame, self.detect(frame))
+            hands = self._confirmed(frame) if self._confirms else self._hands(frame, self.detect(frame))
         pose_ms = 1e3 * (perf_counter() - start) - self._detect_ms
         self.timings = Timings(self._detect_ms, pose_ms, self._detect_ms + pose_ms)
         return hands
@@ -130,7 +132,8 @@ class HandPosePipeline:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first. Without infrared the detector sees depth only."""
-        return self._detect(frame)[: self._max_hands]
+        found = [one for one, _ in self._find(frame)] if self._confirms else self._detect(frame)
+        return found[: self._max_hands]
 
     def estimate(
         self, frame: Frame, boxes: ArrayLike, handedness: Sequence[Handedness] | None = None
@@ -173,6 +176,8 @@ class HandPosePipeline:
 
     def see(self, frame: Frame) -> list[Sighting]:
         """All detections with measured depth, and where their hands are."""
+        if self._confirms:
+            return [Sighting(one, pose.centre) for one, pose in self._find(frame)]
         found = [(one, self._centre(frame, one)) for one in self._detect(frame)]
         return [Sighting(one, centre) for one, centre in found if centre is not None]
 
@@ -188,7 +193,7 @@ class HandPosePipeline:
         start, contract = perf_counter(), self._detector_contract
         image = detector_input(frame.depth, frame.ir, contract)
         (output,) = self._detector.run(image[None])
-        boxes, scores, classes = decode_detections(output[0], contract)
+        boxes, scores, classes = decode_detections(output[0], contract, contract.score_threshold)
         limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
         boxes = np.clip(boxes * (limits / np.float32(contract.size)), 0, limits)
         found = [
@@ -199,12 +204,25 @@ class HandPosePipeline:
         self._detect_ms = 1e3 * (perf_counter() - start)
         return found
 
+    def _find(self, frame: Frame) -> list[Found]:
+        """What the detector proposes and the joint network confirms, best score first."""
+        read = self._read_at(frame, proposals(self._detect(frame)))
+        sided = [(replace(one, handedness=self._side(pose.crop)), pose) for one, pose in read]
+        return confirmed(sided, frame.camera, self._hand_contract.least_score)
+
+    def _confirmed(self, frame: Frame) -> list[Hand]:
+        return [self._hand(frame.camera, *one) for one in self._find(frame)[: self._max_hands]]
+
     def _hands(self, frame: Frame, found: list[Detection]) -> list[Hand]:
+        return [self._hand(frame.camera, *one) for one in self._read_at(frame, found)]
+
+    def _read_at(self, frame: Frame, found: list[Detection]) -> list[Found]:
+        """The detections that have joints, and those."""
         placed = [(one, self._centre(frame, one)) for one in found]
         sightings = [Sighting(one, centre) for one, centre in placed if centre is not None]
         read = self._read_told if self._tells_side else self._read_both
         poses = zip(sightings, read(frame, sightings), strict=True)
-        return [self._hand(frame.camera, seen.detection, pose) for seen, pose in poses if pose]
+        return [(seen.detection, pose) for seen, pose in poses if pose]
 
     def _read_both(self, frame: Frame, sightings: list[Sighting]) -> list[CropPose | None]:
         """Hands of unknown side are read as both, and the surer reading is taken."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.constants import CENTERNET_SCORE_THRESHOLD
 from pipeline.hand import HAND_21, Handedness, Skeleton
 
 
@@ -21,6 +22,7 @@ class DetectorInput:
         size_scale: input pixels for one unit of the two size channels.
         offset_scale: input pixels for one unit of the two offset channels.
         classes: handedness of each heat map; (None,) for a detector that does not tell.
+        score_threshold: cells below are no hands.
     """
 
     size: int = 320
@@ -31,6 +33,7 @@ class DetectorInput:
     size_scale: float = 1.0
     offset_scale: float = 1.0
     classes: tuple[Handedness | None, ...] = (None,)
+    score_threshold: float = CENTERNET_SCORE_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class HandInput:
         handedness: the only hand the network knows (the other is mirrored on its way in and back), or None.
         upright: whether the network reads a hand best when its palm points up in the crop: a first look at
             the hand as it is tells how far to turn the crop for the second.
+        least_score: the network can tell hands from other things, and a hand below this score is none (see
+            `pipeline.confirmation`); 0 leaves it to the detector.
         skeleton: the joints it predicts.
     """
 
@@ -67,4 +72,5 @@ class HandInput:
     depth_unit_mm: float = 1.0
     handedness: Handedness | None = None
     upright: bool = False
+    least_score: float = 0.0
     skeleton: Skeleton = HAND_21

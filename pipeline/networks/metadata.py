@@ -67,6 +67,7 @@ def detector_input(values: object) -> DetectorInput:
     _require(0 < contract.size <= _LARGEST_INPUT and contract.size % 32 == 0, "size", contract.size)
     _require(contract.size_scale > 0, "size_scale", contract.size_scale)
     _require(contract.offset_scale > 0, "offset_scale", contract.offset_scale)
+    _require(0 <= contract.score_threshold < 1, "score_threshold", contract.score_threshold)
     for name in ("depth_max_mm", "ir_max"):
         limit = getattr(contract, name)
         _require(limit is None or limit > 0, name, limit)
@@ -78,6 +79,7 @@ def hand_input(values: object) -> HandInput:
     contract = _dataclass(HandInput, values)
     _check_skeleton(contract.skeleton)
     _require(0 < contract.size <= _LARGEST_INPUT and contract.size % 16 == 0, "size", contract.size)
+    _require(0 <= contract.least_score < 1, "least_score", contract.least_score)
     window = ("window_px", "window_fx") if contract.crop_mm is None else ("crop_mm",)
     for name in ("std", "depth_range_mm", "depth_unit_mm", *window):
         value = getattr(contract, name)

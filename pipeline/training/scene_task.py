@@ -198,5 +198,6 @@ def scene_contract() -> DetectorInput:
         ir_sqrt=True,
         size_scale=10.0,
         offset_scale=2.0,
+        score_threshold=0.06,
         classes=("left", "right"),
     )

@@ -1,0 +1,65 @@
+"""Proposals become hands by what the joint network says of them."""
+
+import numpy as np
+import pytest
+
+from pipeline.confirmation import Found, confirmed, joints_box, proposals
+from pipeline.constants import FINGER_MM, PROPOSALS
+from pipeline.crop import CropPose, HandCrop
+from pipeline.frame import DepthCamera
+from pipeline.hand import Detection
+from pipeline.networks.contracts import HandInput
+
+CAMERA = DepthCamera(640, 576, 500.0, 250.0, 320.0, 288.0)
+CONTRACT = HandInput(size=128, crop_mm=256.0, outside="far", std=150.0)
+
+
+def found(u: float, v: float, score: float, spread_mm: float, half_px: float = 40.0) -> Found:
+    """A proposal whose joints lie in a square about (u, v), 500 mm away."""
+    crop = HandCrop.around(np.array([u, v, 500.0]), CAMERA, CONTRACT)
+    corners = np.array([[-1, -1], [1, -1], [1, 1]]) * half_px
+    uvd = np.column_stack([corners + np.array([u, v]), np.full(3, 500.0)])
+    detection = Detection(np.array([u - 5, v - 5, u + 5, v + 5], np.float32), score, "left")
+    return detection, CropPose(crop, uvd, np.full(3, spread_mm))
+
+
+def test_score_is_the_geometric_mean_of_detector_and_joints() -> None:
+    one = found(300, 250, 0.36, spread_mm=20.0)  # confidence 1 / 2
+    ((detection, pose),) = confirmed([one], CAMERA, 0.1)
+    assert pose is one[1]
+    assert detection.score == pytest.approx(np.sqrt(0.36 * 0.5))
+    assert detection.handedness == "left"
+
+
+def test_what_the_joints_do_not_confirm_is_no_hand() -> None:
+    sure, unsure = found(150, 250, 0.2, spread_mm=8.0), found(450, 250, 0.2, spread_mm=60.0)
+    assert [pose for _, pose in confirmed([unsure, sure], CAMERA, 0.3)] == [sure[1]]
+    assert confirmed([], CAMERA, 0.3) == []
+
+
+def test_two_readings_of_one_hand_are_one() -> None:
+    better, worse = found(300, 250, 0.3, 8.0), found(308, 254, 0.3, 15.0)
+    other = found(100, 100, 0.25, 10.0)
+    kept = [pose for _, pose in confirmed([worse, other, better], CAMERA, 0.1)]
+    assert kept == [better[1], other[1]]
+
+
+def test_box_holds_joints_and_skin_inside_the_image() -> None:
+    _, pose = found(300, 250, 0.5, 8.0)
+    flesh = FINGER_MM * np.array([500.0, 250.0]) / 500.0  # px at 500 mm
+    expected = [260 - flesh[0], 210 - flesh[1], 340 + flesh[0], 290 + flesh[1]]
+    np.testing.assert_allclose(joints_box(pose, CAMERA), expected, rtol=1e-6)
+    _, pose = found(630, 10, 0.5, 8.0)
+    assert joints_box(pose, CAMERA)[2] == 640
+    assert joints_box(pose, CAMERA)[1] == 0
+
+
+def test_hands_outside_the_image_are_none() -> None:
+    assert confirmed([found(900, 250, 0.9, 2.0)], CAMERA, 0.1) == []
+
+
+def test_only_the_best_proposals_get_a_look() -> None:
+    many = [found(100, 100, 0.01 * k, 8.0)[0] for k in range(PROPOSALS + 5)]
+    chosen = proposals(many)
+    assert len(chosen) == PROPOSALS
+    assert chosen[0] is many[-1]
