@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from pipeline.sight import Look, Sighting, centre_of
 from pipeline.track_quality import support
 from pipeline.tracking import Tracker
 from tests.scripted import CAMERA, open_hand
+from tests.shared_data import shared_file
 
 WALL_MM = 2500
 Path3D = Callable[[int], tuple[float, float, float] | None]
@@ -458,3 +459,32 @@ def test_a_hand_that_was_lost_is_looked_for_more_often() -> None:
     ran = [k for k, _ in eyes.looks if 21 < k < 30]
     assert set(np.diff(ran)) == {TRACK_SEARCH_EVERY}
     assert [hand.id for hand in frames[36]] == [hand.id for hand in frames[19]]
+
+
+# --- With the shipped weights -------------------------------------------------------------------------------
+
+
+@pytest.mark.shared
+def test_real_frames_have_the_same_hands_with_tracking() -> None:
+    """Each frame as a video that stands still."""
+    from pipeline.cameras import open_camera
+    from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
+    from pipeline.hand_pose import HandPosePipeline
+
+    if not (A2J_CHECKPOINT.is_file() and CENTERNET_CHECKPOINT.is_file()):
+        pytest.skip("there are no weights")
+    source = shared_file("azure_kinect/recording.mkv")
+    plain, tracked = (HandPosePipeline("torch", track=track, device="cpu") for track in (False, True))
+    tracked.smooth = False
+    with open_camera(str(source)) as camera:
+        for frame in islice(camera, 3):
+            expected = plain(frame)
+            tracked.reset()
+            found = [tracked(replace(frame, timestamp_us=33_333 * k)) for k in range(10)][-1]
+            assert len(found) == len(expected)
+            centres = [
+                np.array([hand.joints_xyz.mean(axis=0) for hand in hands]).reshape(-1, 3)
+                for hands in (found, expected)
+            ]
+            distance = np.linalg.norm(centres[0][:, None] - centres[1][None], axis=2)
+            assert (distance.min(axis=0, initial=np.inf) < 30).all()

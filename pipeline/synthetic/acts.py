@@ -174,8 +174,8 @@ def _people(sampler: Sampler) -> list[Act]:
 
 def _steady(sampler: Sampler) -> list[Act]:
     """Held still for two seconds, then from side to side at about a metre a second."""
-    start, end = Arm(0.35, -0.05, 0.6, 70.0, FIVE), Arm(-0.25, -0.05, 0.6, 70.0, FIVE)
-    sweep = [Key(0.33, end, start, even=True), Key(0.33, start, end, even=True)] * 3
+    start, end = Arm(0.2, -0.05, 0.6, 70.0, FIVE), Arm(-0.3, -0.05, 0.6, 70.0, FIVE)
+    sweep = [Key(0.3, end, start, even=True), Key(0.3, start, end, even=True)] * 3
     still = Key(2.0, start, end)
     return [Act([still, *sweep], start=float(sampler.uniform(1, high=0.2)))]
 

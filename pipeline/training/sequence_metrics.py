@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 
 MATCH_MM = 100.0  # between the centres of a hand and of its truth
 LEAST_VISIBLE = 0.3  # hands of which less shows need not be found, and cost nothing when they are
+CLEARLY_VISIBLE = 0.8  # hands of which less shows do not count for jitter and lag
 STILL_MM_S, FAST_MM_S = 30.0, 700.0  # no joint of a still hand moves faster; the centre of a fast one does
 _STILL_FRAMES = 15  # jitter is measured about the mean over so many frames
 
@@ -95,7 +96,7 @@ def summarize_videos(videos: Sequence[Video]) -> dict[str, Any]:
         ) / max(visible, 1)
     figures |= {"error_mm": _mean(errors[:, 0]), "plain_error_mm": _mean(errors[:, 1])}
     for prefix, choice in (("", _tracked), ("plain_", _plain)):
-        paths = [path for video in videos for path in hand_paths(video, choice)]
+        paths = [path for video in videos for path in hand_paths(video, choice, CLEARLY_VISIBLE)]
         figures[f"{prefix}jitter_mm"] = jitter_mm(paths)
         figures[f"{prefix}lag_frames"] = lag_s(paths) / _frame_s(videos)
     figures["ms"] = float(np.median([step.ms for step in steps])) if steps else float("nan")
@@ -201,14 +202,15 @@ class Path:
     truth: FloatArray
 
 
-def hand_paths(video: Video, choice: Choice) -> list[Path]:
-    """Every unbroken stretch in which a visible hand was found."""
+def hand_paths(video: Video, choice: Choice, visible: float = LEAST_VISIBLE) -> list[Path]:
+    """Every unbroken stretch in which a hand was found of which at least a share is visible."""
     open_ones: dict[int, list[tuple[float, FloatArray, FloatArray]]] = {}
     done = []
     for step in video:
         found = {
             true.owner: (step.seconds, hand.joints_xyz.astype(np.float64), true.joints_xyz)
             for true, hand in matched(step.visible, choice(step))
+            if true.visible >= visible
         }
         done += [open_ones.pop(owner) for owner in list(open_ones) if owner not in found]
         for owner, entry in found.items():
