@@ -30,6 +30,7 @@ from pipeline.synthetic.sensor import field_of_view, simulate_tof
 FloatImage = NDArray[np.float32]
 _DISTANCES_MM = (0, 800, 1200, 1800, 2600, 4000)
 _DRAWS = 6  # simulated frames that the figures are means of
+_POSES = 1024  # in the store of hands
 _FEWEST = 200  # pixels for a figure
 _FLAT_MM = 15.0  # larger second differences are edges
 _SHOWN_MM, _SHOWN_IR = 4000.0, 2000.0
@@ -115,7 +116,7 @@ def rendered_scene(camera: DepthCamera, seed: int) -> Capture:
     device, sampler = torch.device("cpu"), Sampler("cpu", seed)
     renderer = scene_renderer(device)
     view = View.azure_kinect(camera)
-    scene, posed = sample_scene(1, renderer.people, pose_bank(device), sampler)
+    scene, posed = sample_scene(1, renderer.people, pose_bank(device, _POSES), sampler)
     surface, _ = renderer.surface(scene, posed, view, textured=sampler)
     depth, ir = measure(surface, view, sampler)
     return Capture("a rendered scene", depth[0].numpy(), ir[0].numpy())
