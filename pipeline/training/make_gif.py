@@ -85,10 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the README's picture from the demo.")
     parser.add_argument("--output", type=Path, default=GIF)
     parser.add_argument("--source", default="demo")
-    parser.add_argument("--pictures", type=int, default=90)
+    parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--skip", type=int, default=15, help="frames before the first picture")
     parser.add_argument("--every", type=int, default=2, help="frames from picture to picture")
-    parser.add_argument("--width", type=int, default=800, help="px")
+    parser.add_argument("--width", type=int, default=720, help="px")
     given = parser.parse_args(arguments)
     try:
         pose = HandPosePipeline(track=True)
