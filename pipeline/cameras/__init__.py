@@ -34,9 +34,10 @@ def open_camera(source: str | Path, **options: Any) -> Camera:
 
         return DemoCamera(**options)
     path = Path(source)
-    if path.is_dir():
+    named = source != ""  # Path("") is the current folder, which nobody asked for
+    if named and path.is_dir():
         return FolderCamera(path, **options)
-    if path.exists():
+    if named and path.exists():
         return RecordingCamera(path, **options)
     raise SourceError(
         f"source '{source}' does not exist: give azure, demo, a recording (FILE.mkv) or a folder of frames"

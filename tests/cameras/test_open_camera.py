@@ -25,6 +25,12 @@ def test_source_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
         open_camera(str(tmp_path / "missing.mkv"))
 
 
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_folder(tmp_path / "frames", count=1))
+    with pytest.raises(SourceError, match="source '' does not exist"):
+        open_camera("")
+
+
 def test_folder_named_like_a_recording_says_what_a_folder_needs(tmp_path: Path) -> None:
     (tmp_path / "clip.mkv").mkdir()
     with pytest.raises(SourceError, match="depth_image"):
