@@ -48,14 +48,15 @@ def check_writable(path: Path, source: str) -> None:
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
     """Turns failures to write into one sentence."""
+    name = "standard output" if path == STDOUT else path
     try:
         yield
     except BrokenPipeError:
-        raise HandPoseError(f"stopped: nothing reads {path} any more") from None
+        raise HandPoseError(f"stopped: nothing reads {name} any more") from None
     except OSError as error:
         advice = "free some space" if error.errno == errno.ENOSPC else "check the place or choose another"
         reason = (error.strerror or str(error)).lower()
-        raise HandPoseError(f"cannot write {path}: {reason}, {advice}") from error
+        raise HandPoseError(f"cannot write {name}: {reason}, {advice}") from error
 
 
 class JsonLines:

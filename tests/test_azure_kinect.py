@@ -298,7 +298,7 @@ def test_a_reader_that_goes_away_is_one_sentence(source: str) -> None:
         process.stdout.close()
         told = process.stderr.read()
         assert process.wait() == 1
-    assert "nothing reads - any more" in told
+    assert "nothing reads standard output any more" in told
     assert "Traceback" not in told
 
 
