@@ -54,6 +54,19 @@ class Task(Protocol):
         """Writes weights that can be shipped."""
 
 
+class _InPrecision(nn.Module):
+    """A network that computes in another type; samples and losses around it keep theirs."""
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: torch.dtype) -> None:
+        super().__init__()
+        self._network, self._device, self._precision = network, device, precision
+
+    def forward(self, x: Tensor) -> Any:
+        """The network's outputs, in the other type."""
+        with torch.autocast(self._device.type, self._precision):
+            return self._network(x)
+
+
 class Training:
     """One run of a task.
 
@@ -77,7 +90,7 @@ class Training:
         workers: Workers | None = None,
         meta: dict[str, Any] | None = None,
     ) -> None:
-        self.task, self.options, self.device, self.precision = task, options, device, precision
+        self.task, self.options, self.device = task, options, device
         self.workers, self.meta = workers or Workers(), meta or {}
         self.folder = RunFolder(options.out, options.resume, options.tensorboard, self.workers.first)
         self.average = WeightAverage(task.model, options.ema)
@@ -91,6 +104,8 @@ class Training:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
         if self.workers.count > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+        if precision is not None:
+            self.network = _InPrecision(self.network, device, precision)
         limit = None if options.minutes is None else 60.0 * options.minutes
         self._deadline = None if limit is None else Deadline(limit, task.cost, 0.01 * limit)
 
@@ -142,8 +157,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
+        losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         nn.utils.clip_grad_norm_(self.task.model.parameters(), 10.0)
