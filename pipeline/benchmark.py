@@ -39,7 +39,6 @@ from pipeline.errors import HandPoseError, UsageError
 
 _LEAST_ROUNDS = 5
 _GEMM = {CPU: 1024, GPU: 8192}  # rows and columns of the matrices whose product tells a device's peak
-_GEMMS = {CPU: 8, GPU: 20}  # of which the fastest counts
 _PEAK_OF = {CPU: "float32 on the processor", GPU: "float16 on the GPU"}
 
 
@@ -110,22 +109,23 @@ def measure(
     Raises:
         HandPoseError: a checkpoint cannot be read, or an engine does not work.
     """
-    peaks = {device: peak_gflops(device) for device in devices}
+    peaks = {device: Peak(device) for device in devices}
     frame, boxes, sides = scene_with_hands()
     ours = (networks.centernet, networks.a2j)
     single = [*original_networks(devices, networks.originals), *our_networks(devices, kinds, *ours)]
     rows = timed(single, seconds, peaks)
     whole = [*original_frames(devices, frame, boxes), *our_frames(kinds, *ours, frame, boxes, sides)]
-    return rows + timed(whole, seconds, peaks), peaks
+    rows += timed(whole, seconds, {})
+    return rows, {device: peak.gflops for device, peak in peaks.items()}
 
 
-def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, float]) -> list[Row]:
+def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, Peak]) -> list[Row]:
     """Calls all in turn until the time is over; each once before that.
 
     Args:
         contenders: that take part.
         seconds: in all; each is called a few times in any case.
-        peaks: of the contenders' devices, GFLOP/s.
+        peaks: of the devices, measured in turn with the contenders; shares of those left out are unknown.
     """
     times: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
@@ -136,10 +136,12 @@ def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, f
             start = perf_counter()
             contender.call()
             spent.append(1e3 * (perf_counter() - start))
+        for peak in peaks.values():
+            peak.measure()
     rows = []
     for one, spent in zip(contenders, times, strict=True):
         median, p95 = map(float, np.percentile(spent, [50, 95]))
-        share = 1e3 * one.gflop / peaks[one.device] / median
+        share = 1e3 * one.gflop / peaks[one.device].gflops / median if one.device in peaks else 0.0
         rows.append(Row(one.what, one.engine, median, p95, share, one.accuracy, one.device))
     return rows
 
@@ -185,12 +187,26 @@ def machine() -> str:
     return ", ".join([*parts, f"PyTorch {torch.__version__}"])
 
 
-def peak_gflops(device: str = CPU) -> float:
-    """Of a matrix product in PyTorch, the best of several: float32 on the CPU, float16 on a GPU."""
-    size, dtype = _GEMM[device], torch.float16 if device == GPU else torch.float32
-    left, right = torch.rand(2, size, size, device=device, dtype=dtype)
-    seconds = _gpu_seconds if device == GPU else _cpu_seconds
-    return 2e-9 * size**3 / min(seconds(left, right) for _ in range(_GEMMS[device]))
+class Peak:
+    """The fastest matrix product so far: float32 on the CPU, float16 on a GPU.
+
+    It is measured among the contenders, since what else the machine does slows it as well.
+
+    Attributes:
+        gflops: GFLOP/s.
+    """
+
+    def __init__(self, device: str = CPU) -> None:
+        self._size, dtype = _GEMM[device], torch.float16 if device == GPU else torch.float32
+        self._pair = torch.rand(2, self._size, self._size, device=device, dtype=dtype)
+        self._seconds = _gpu_seconds if device == GPU else _cpu_seconds
+        self.gflops = 0.0
+        for _ in range(_LEAST_ROUNDS):
+            self.measure()
+
+    def measure(self) -> None:
+        """One more product."""
+        self.gflops = max(self.gflops, 2e-9 * self._size**3 / self._seconds(*self._pair))
 
 
 def _cpu_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
