@@ -38,7 +38,7 @@ from pipeline.engines.choice import Kind, usable_kinds
 from pipeline.errors import HandPoseError, UsageError
 
 _LEAST_ROUNDS = 5
-_GEMM = {CPU: 1024, GPU: 8192}  # rows and columns of the matrices whose product tells a device's peak
+_GEMM = {CPU: (2048, 512), GPU: (8192, 8192)}  # rows and columns of the product that tells a device's peak
 _PEAK_OF = {CPU: "float32 on the processor", GPU: "float16 on the GPU"}
 
 
@@ -197,8 +197,11 @@ class Peak:
     """
 
     def __init__(self, device: str = CPU) -> None:
-        self._size, dtype = _GEMM[device], torch.float16 if device == GPU else torch.float32
-        self._pair = torch.rand(2, self._size, self._size, device=device, dtype=dtype)
+        (rows, columns), dtype = _GEMM[device], torch.float16 if device == GPU else torch.float32
+        self._left, self._right = (
+            torch.rand(n, columns, device=device, dtype=dtype) for n in (rows, columns)
+        )
+        self._gflop = 2e-9 * rows * columns**2
         self._seconds = _gpu_seconds if device == GPU else _cpu_seconds
         self.gflops = 0.0
         for _ in range(_LEAST_ROUNDS):
@@ -206,13 +209,23 @@ class Peak:
 
     def measure(self) -> None:
         """One more product."""
-        self.gflops = max(self.gflops, 2e-9 * self._size**3 / self._seconds(*self._pair))
+        self.gflops = max(self.gflops, self._gflop / self._seconds(self._left, self._right))
 
 
+@torch.inference_mode()
 def _cpu_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    start = perf_counter()
+    """The faster way: as a product, or as the 1x1 convolution of 32 images that is the same.
+
+    The two may come from different libraries, and on some processors the products' is half as fast.
+    """
+    images = left.view(32, -1, 1, left.shape[1]).permute(0, 3, 1, 2)
+    kernels = right.t()[:, :, None, None].contiguous(memory_format=torch.channels_last)
+    times = [perf_counter()]
     torch.mm(left, right)
-    return perf_counter() - start
+    times.append(perf_counter())
+    torch.conv2d(images, kernels)
+    times.append(perf_counter())
+    return min(times[1] - times[0], times[2] - times[1])
 
 
 def _gpu_seconds(left: torch.Tensor, right: torch.Tensor) -> float:

@@ -96,7 +96,7 @@ def test_eager_modules_take_and_give_arrays_of_the_host(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_device_has_a_peak(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "_GEMM", {CPU: 64, GPU: 1024})
+    monkeypatch.setattr(benchmark, "_GEMM", {CPU: (64, 64), GPU: (1024, 1024)})
     peak = Peak(device)
     before = peak.gflops
     peak.measure()
@@ -108,7 +108,7 @@ def test_the_command_writes_table_and_json(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(benchmark, "_GEMM", {CPU: 64, GPU: 1024})
+    monkeypatch.setattr(benchmark, "_GEMM", {CPU: (64, 64), GPU: (1024, 1024)})
     hands = HandInput(size=64, crop_mm=260, outside="far", handedness="right", std=150, depth_range_mm=150)
     save_centernet(tmp_path / "c.pth", CenterNet(1, 0.125, True, DetectorInput(size=64)), {})
     save_a2j(tmp_path / "a.pth", A2J(width=0.125, head_width=8, contract=hands), {})
