@@ -44,6 +44,7 @@ class CudaEngine(StagedEngine):
 
     def _prepare(self, module: nn.Module) -> None:
         """Steps for all batch sizes; those on a GPU share their memory, since one runs at a time."""
+        self._module = module  # graphs read the weights, but do not keep them
         pool = None if self._stream is None else torch.cuda.graph_pool_handle()
         counts = range(self._max_batch, 0, -1)  # the largest first: the others fit into its memory
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)

@@ -1,5 +1,8 @@
 """PyTorch's GPU engine, its steps on the CPU and, where there is one, on a GPU."""
 
+import gc
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,6 +86,37 @@ def test_captured_networks_follow_their_input(
         for found, expected in zip(engine.run(batch), spec.reference(batch), strict=True):
             scale = max(1.0, float(np.abs(expected).max()))
             np.testing.assert_allclose(found, expected, atol=2e-2 * scale)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_weights_stay_when_other_things_take_memory(device: str) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, max_batch=2)
+    engine = CudaEngine(spec, torch.device(device))
+    gc.collect()
+    taken = [torch.full((size,), torch.nan, device=device) for size in (8, 64, 512, 4096) for _ in range(500)]
+    for found, expected in zip(engine.run(noise(2)), spec.reference(noise(2)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-2, rtol=2e-2)
+    assert len(taken) == 2000
+
+
+def test_an_engine_keeps_its_weights_without_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the steps are gone once they are captured."""
+    made: list[weakref.ref[nn.Module]] = []
+
+    def captured(engine: CudaEngine, step: Callable[[], None], pool: object) -> Callable[[], None]:
+        made.extend(weakref.ref(one) for one in _modules_of(step))
+        return lambda: None
+
+    monkeypatch.setattr(CudaEngine, "_captured", captured)
+    engine = CudaEngine(EngineSpec(two_heads(), SHAPE, max_batch=1), torch.device("cpu"))
+    gc.collect()
+    assert made[-1]() is not None  # of the precision that was taken
+    del engine
+
+
+def _modules_of(step: Callable[[], None]) -> list[nn.Module]:
+    cells = step.__closure__ or ()
+    return [cell.cell_contents for cell in cells if isinstance(cell.cell_contents, nn.Module)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
