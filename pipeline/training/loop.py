@@ -91,6 +91,7 @@ class Training:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
         if self.workers.count > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self.network = _Autocast(self.network, device.type, precision)
         limit = None if options.minutes is None else 60.0 * options.minutes
         self._deadline = None if limit is None else Deadline(limit, task.cost, 0.01 * limit)
 
@@ -142,8 +143,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
+        losses = self.task.losses(self.network, self.step, self.plan.progress(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         nn.utils.clip_grad_norm_(self.task.model.parameters(), 10.0)
@@ -250,6 +250,19 @@ class Training:
         plan = Plan(*state["plan"])
         steps = self.options.steps
         self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
+
+
+class _Autocast(nn.Module):
+    """Computes the network, and nothing else, in another precision: samples are rendered in float32."""
+
+    def __init__(self, network: nn.Module, device_type: str, precision: torch.dtype | None) -> None:
+        super().__init__()
+        self.network = network
+        self._device_type, self._precision = device_type, precision
+
+    def forward(self, *inputs: Tensor) -> Any:
+        with torch.autocast(self._device_type, self._precision, enabled=self._precision is not None):
+            return self.network(*inputs)
 
 
 def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:
