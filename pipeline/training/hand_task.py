@@ -19,28 +19,51 @@ from pipeline.networks.checkpoints import save_a2j
 from pipeline.networks.contracts import HandInput
 from pipeline.training.augment_hands import HandAugmentation
 from pipeline.training.contact_sheet import TRUTH, draw_bones, grey, sheet
-from pipeline.training.evaluate_synthetic import hand_figures, predict_hands
+from pipeline.training.evaluate_synthetic import hand_figures, predict_hands, scene_hand_figures
 from pipeline.training.losses import A2JOutput, dense_anchor_loss, joint_loss
-from pipeline.training.rendered import RenderCrops, derived_seed
+from pipeline.training.rendered import RenderCrops, RenderSceneCrops, derived_seed
 from pipeline.training.replay import ReplayRing
 from pipeline.training.siblings import NAMES, Siblings, named, weights_path
 
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
+    from pipeline.synthetic.scene_crops import SceneCropBatch
 
 UPRIGHT_SHARE = 0.7  # of the samples of a network that gets a second look
-SIDE_SHARE = 0.25  # of the samples that are mirrored, so that a side head learns what the network knows
+_MIRROR_EVERY = 7  # samples one is mirrored, so that a side head learns what the network knows
+_LEAST_SEEN = 0.4  # of a hand's joints, or nobody can tell whether it is there
 _CAPACITY = 8  # blocks of the ring, where crops are used more than once
-_SIDE_WEIGHT = 2.0  # of the side head's loss, beside pixels
+_SCENE_REUSE = 4  # at least
+_SIDE_WEIGHT = 2.0  # of the side head's losses, beside pixels
 _TEACHER_WEIGHT = 0.5  # of the standard network's answer, at the end of the run, for a lighter one
 
 
 @dataclass(frozen=True)
 class RenderedHands:
-    """A block of the ring: (N, 1, R, R) float16 in the "far" form, (N, J, 3) column, row, depth px."""
+    """A block of a ring, or a step's samples.
+
+    Args:
+        images: (N, 1, R, R) in the "far" form, float16 in a ring.
+        joints: (N, J, 3) column, row, depth px.
+        present: (N,) int64: 1 a hand is there, 0 none, -1 it cannot be told.
+        told: (N,) bool: the joints are known.
+    """
 
     images: Tensor
     joints: Tensor
+    present: Tensor
+    told: Tensor
+
+    def __getitem__(self, rows: list[int]) -> RenderedHands:
+        return RenderedHands(*(part[rows] for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.images, self.joints, self.present, self.told
+
+    @classmethod
+    def joined(cls, blocks: Sequence[RenderedHands]) -> RenderedHands:
+        return cls(*(torch.cat(parts) for parts in zip(*(block._parts for block in blocks), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,8 @@ class HandData:
         batch: samples in a step.
         reuse: how often a rendered crop is used.
         block: crops rendered at once, about; a GPU wants many.
+        render_in_scenes: makes crops of whole people, with hands and without; None for none of them.
+        scene_share: of a step's samples that these are.
     """
 
     render: RenderCrops
@@ -62,17 +87,42 @@ class HandData:
     batch: int
     reuse: int
     block: int = 256
+    render_in_scenes: RenderSceneCrops | None = None
+    scene_share: float = 0.3
 
-    def ring(self) -> ReplayRing[RenderedHands]:
-        size = self.batch * max(1, round(self.block / self.batch))
-        return ReplayRing(self._rendered(size), size, self.batch, self.reuse, _CAPACITY)
+    def rings(self) -> list[ReplayRing[RenderedHands]]:
+        """One for each kind of crops."""
+        in_scenes = round(self.scene_share * self.batch) if self.render_in_scenes else 0
+        rings = [_ring(_hands(self.render), self.batch - in_scenes, self.reuse, self.block)]
+        if self.render_in_scenes:  # whole people cost more
+            render, reuse = _in_scenes(self.render_in_scenes), max(_SCENE_REUSE, self.reuse)
+            rings.append(_ring(render, in_scenes, reuse, self.block // 4))
+        return rings
 
-    def _rendered(self, count: int) -> Callable[[int], RenderedHands]:
-        def block(number: int) -> RenderedHands:
-            crops = self.render(number, count)
-            return RenderedHands(crops.images.half(), crops.joints)
 
-        return block
+def _ring(
+    render: Callable[[int, int], RenderedHands], batch: int, reuse: int, block: int
+) -> ReplayRing[RenderedHands]:
+    size = batch * max(1, round(block / batch))
+    return ReplayRing(lambda number: render(number, size), size, batch, reuse, _CAPACITY)
+
+
+def _hands(render: RenderCrops) -> Callable[[int, int], RenderedHands]:
+    def block(number: int, count: int) -> RenderedHands:
+        crops = render(number, count)
+        seen = crops.visible.float().mean(1) >= _LEAST_SEEN
+        present = torch.where(seen, 1, -1)
+        return RenderedHands(crops.images.half(), crops.joints, present, torch.ones_like(seen))
+
+    return block
+
+
+def _in_scenes(render: RenderSceneCrops) -> Callable[[int, int], RenderedHands]:
+    def block(number: int, count: int) -> RenderedHands:
+        crops = render(number, count)
+        return RenderedHands(crops.images.half(), crops.joints, crops.present, crops.present == 1)
+
+    return block
 
 
 class HandTask:
@@ -84,7 +134,7 @@ class HandTask:
     Args:
         model: one network or two, on the device.
         data: training samples.
-        held_out: crops of the network's own size for the evaluation.
+        held_out, in_scenes: crops for the evaluation.
         sizes: sides of the input, px, each for an equal share of the run; the last one is the contract's.
     """
 
@@ -93,21 +143,22 @@ class HandTask:
         model: Siblings[A2J],
         data: HandData,
         held_out: list[CropBatch],
+        in_scenes: Sequence[SceneCropBatch] = (),
         sizes: tuple[int, ...] | None = None,
     ) -> None:
         self.model, self.held_out, self._data = model, held_out, data
+        self._in_scenes = in_scenes
         self._contract = contract = model.first.contract
         assert contract.crop_mm is not None
         self._sizes = sizes or (contract.size,)
-        self._ring = data.ring()
+        self._rings = data.rings()
         self._augment = HandAugmentation(
             contract.depth_range_mm,
             contract.crop_mm / contract.size,
             upright=UPRIGHT_SHARE if contract.upright else 0.0,
             skeleton=contract.skeleton,
         )
-        sided = any(network.side_head is not None for network in model.members)
-        self._mirrored = round(SIDE_SHARE * data.batch) if sided else 0
+        self._sided = any(network.side_head is not None for network in model.members)
         device = next(model.parameters()).device
         self._anchors = {size: anchor_grid(size).to(device) for size in self._sizes}
         self._generator = torch.Generator(device)
@@ -118,32 +169,39 @@ class HandTask:
     def cost(self, progress: float) -> float:
         return float(self.size_at(progress) ** 2)
 
-    def samples(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """The augmented samples of a step: (N, 1, size, size), (N, J, 3) column, row, depth px."""
+    def samples(self, step: int, size: int) -> RenderedHands:
+        """The augmented samples of a step, `size` px wide."""
         self._generator.manual_seed(derived_seed(self._data.seed, self._data.rank, step, 1))
         choice = torch.Generator().manual_seed(derived_seed(self._data.seed, self._data.rank, step, 2))
-        picks = self._ring.draw(step, choice)
-        images = torch.cat([block.images[rows] for block, rows in picks]).float()
-        joints = torch.cat([block.joints[rows] for block, rows in picks])
-        return self._augment(images, joints, size, self._generator, size / self._contract.size)
+        picks = [pick for ring in self._rings for pick in ring.draw(step, choice)]
+        hands = RenderedHands.joined([block[rows] for block, rows in picks])
+        images, joints = self._augment(
+            hands.images.float(), hands.joints, size, self._generator, size / self._contract.size
+        )
+        return RenderedHands(images, joints, hands.present, hands.told)
 
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
-        """Mirrored crops, the first of the batch, have a part in the side head's loss only."""
-        size, mirrored = self.size_at(progress), self._mirrored
-        images, joints = self.samples(step, size)
-        images = torch.cat([images[:mirrored].flip(-1), images[mirrored:]])
-        target = joints[mirrored:, :, [1, 0, 2]]  # row, column, depth
+        """Mirrored crops have a part in the side head's losses only."""
+        size = self.size_at(progress)
+        hands = self.samples(step, size)
+        mirrored = torch.arange(len(hands.images), device=hands.images.device) % _MIRROR_EVERY == 0
+        mirrored &= torch.full_like(mirrored, self._sided)
+        images = torch.where(mirrored[:, None, None, None], hands.images.flip(-1), hands.images)
         answers = model(images.contiguous(memory_format=torch.channels_last))
+        rows = (hands.told & ~mirrored).nonzero().squeeze(1)
+        target = hands.joints[rows][..., [1, 0, 2]]  # row, column, depth
         losses: dict[str, Tensor] = {}
         taught: Tensor | None = None
-        for name, (*votes, side) in zip(NAMES, map(_with_side, answers), strict=False):
-            output = A2JOutput(*(part[mirrored:] for part in votes))
+        for name, (*votes, about) in zip(NAMES, map(_with_sides, answers), strict=False):
+            output = A2JOutput(*(part[rows] for part in votes))
             found = aggregate(*output, self._anchors[size])
             terms = self._terms(found, output, target, size, progress)
             if taught is not None:
                 terms["teacher"] = progress * _TEACHER_WEIGHT * F.smooth_l1_loss(found.positions, taught)
-            if side is not None:
-                terms["side"] = _SIDE_WEIGHT * side_loss(side, mirrored)
+            told = (hands.present == 1) & ~mirrored, (hands.present == 1) & mirrored
+            kinds = {"side": told, "presence": (hands.present == 1, hands.present == 0)}
+            for (kind, (yes, no)), logits in zip(kinds.items(), about, strict=False):
+                terms[kind] = _SIDE_WEIGHT * balanced_loss(logits, yes, no)
             taught = found.positions.detach()
             losses |= named(name, terms)
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
@@ -161,6 +219,7 @@ class HandTask:
         figures: dict[str, float] = {"input_px": float(size)}
         for name, network in zip(NAMES, model.members, strict=False):
             figures |= named(name, hand_figures(network, self.held_out, size))
+            figures |= named(name, scene_hand_figures(network, self._in_scenes, size))
         return figures
 
     def score(self, figures: dict[str, float]) -> float:
@@ -188,16 +247,16 @@ class HandTask:
             save_a2j(weights_path(path, name), network, meta)
 
 
-def _with_side(answer: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    classification, offsets, depths, *side = answer
-    return classification, offsets, depths, side[0] if side else None
+def _with_sides(answer: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
+    classification, offsets, depths, *about = answer
+    return classification, offsets, depths, about
 
 
-def side_loss(logits: Tensor, mirrored: int) -> Tensor:
-    """Cross-entropy of (N,) logits, the first `mirrored` of crops that show the other hand; both count alike."""
-    known = F.binary_cross_entropy_with_logits(logits[mirrored:].float(), torch.ones_like(logits[mirrored:]))
-    other = F.binary_cross_entropy_with_logits(logits[:mirrored].float(), torch.zeros_like(logits[:mirrored]))
-    return (known + other) / 2
+def balanced_loss(logits: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Cross-entropy of (N,) logits; both kinds count alike, however many there are of each, (N,) bool."""
+    errors = F.softplus(torch.where(yes, -logits.float(), logits.float()))
+    positive, negative = ((errors * kind).sum() / kind.sum().clamp(min=1) for kind in (yes, no))
+    return (positive + negative) / 2
 
 
 def hand_contract(size: int, crop_mm: float = 260.0) -> HandInput:

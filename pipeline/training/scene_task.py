@@ -179,7 +179,7 @@ class SceneTask:
         )
 
     def picture(self, model: Siblings[CenterNet], progress: float) -> NDArray[np.uint8]:
-        """24 held-out scenes with the first network's detections (left blue, right orange) and the truth in white."""
+        """24 held-out scenes, the first network's detections (left blue, right orange), truth in white."""
         batch = self._held_out[0]
         depth, device = batch.depth[:24], next(model.parameters()).device
         inputs = detector_batch(depth.to(device), batch.ir[:24].to(device), self._contract)

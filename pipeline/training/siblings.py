@@ -1,4 +1,4 @@
-"""Several networks that learn from the same samples: the standard one, and lighter ones for small machines."""
+"""Several networks that learn from the same samples: the standard one, and a light one for small machines."""
 
 from __future__ import annotations
 

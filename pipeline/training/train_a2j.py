@@ -20,14 +20,14 @@ from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.training.commands import Place, train
-from pipeline.training.evaluate_synthetic import hand_crops
+from pipeline.training.evaluate_synthetic import hand_crops, scene_hand_crops
 from pipeline.training.hand_folder_task import RECIPES, FolderAugmentation, HandFolderTask, Recipe
 from pipeline.training.hand_folders import NYU_JOINTS, read_hands2017, read_icvl, read_msra, read_nyu
 from pipeline.training.hand_task import HandData, HandTask, hand_contract
 from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
-from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed
+from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
 from pipeline.training.siblings import Siblings
 
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
@@ -86,7 +86,15 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []
         networks = [
-            A2J(arguments.backbone, 21, width, head, hand_contract(arguments.size), side_head=True)
+            A2J(
+                arguments.backbone,
+                21,
+                width,
+                head,
+                hand_contract(arguments.size),
+                side_head=True,
+                presence=True,
+            )
             for width, head in shapes
         ]
     contract = networks[0].contract
@@ -98,16 +106,19 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     assert contract.crop_mm is not None
     rendered = 2 * round(contract.size * arguments.margin / 2)
     stream = derived_seed(arguments.seed, place.workers.rank)
+    shape = rendered, contract.crop_mm * rendered / contract.size
     data = HandData(
-        crop_renderer(place.device, stream, rendered, contract.crop_mm * rendered / contract.size),
+        crop_renderer(place.device, stream, *shape),
         arguments.seed,
         place.workers.rank,
         arguments.batch,
         arguments.replay,
         arguments.block,
+        scene_crop_renderer(place.device, stream, *shape),
     )
     held_out = hand_crops(contract, arguments.held_out, HELD_OUT_SEED)
-    return HandTask(model, data, held_out, arguments.sizes)
+    in_scenes = scene_hand_crops(contract, arguments.held_out, HELD_OUT_SEED)
+    return HandTask(model, data, held_out, in_scenes, arguments.sizes)
 
 
 def _started(path: Path) -> A2J:
@@ -116,7 +127,7 @@ def _started(path: Path) -> A2J:
         raise UsageError(
             f"{path} reads no metric crops of one hand: give a network that was trained on those"
         )
-    if model.side_head is None:
+    if not model.presence:
         model.add_side_head()
     return model
 

@@ -73,7 +73,7 @@ def test_a_light_network_learns_beside_the_standard_one(tmp_path: Path) -> None:
     assert scenes.score({"ap50": 0.5, "light_ap50": 0.25, "handedness": float("nan")}) == -0.75
     scenes.export(tmp_path / "best.pth", scenes.model, {})
     first, light = (load_centernet(tmp_path / name) for name in ("best.pth", "best_light.pth"))
-    assert not torch.equal(first.up_sample1.layers[0].weight, light.up_sample1.layers[0].weight)
+    assert not torch.equal(*(next(network.up_sample1.parameters()) for network in (first, light)))
 
 
 def test_scenes_without_any_hand_are_packed_too() -> None:
