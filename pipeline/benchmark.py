@@ -1,9 +1,10 @@
 """How fast the networks and whole frames run on this machine, beside the original's steps.
 
-    python3 -m pipeline.benchmark [--json FILE] [--engines openvino,torch] [--seconds 20]
+    python3 -m pipeline.benchmark [--json FILE] [--engines openvino,torch] [--device cuda] [--seconds 20]
 
-All contenders run in turn, one call each, so that what else the machine does meets all of them alike. Run it
-under `taskset -c 0` for the figures of one core.
+All contenders run in turn, one call each, so that what else the machine does meets all of them alike. A call
+takes its input from the host and gives its results back there, also on a GPU. Run it under `taskset -c 0` for
+the figures of one core.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +22,9 @@ import numpy as np
 import torch
 
 from pipeline.benchmark_contenders import (
+    CPU,
+    EAGER,
+    GPU,
     Contender,
     original_frames,
     original_networks,
@@ -34,12 +38,13 @@ from pipeline.engines.choice import Kind, usable_kinds
 from pipeline.errors import HandPoseError, UsageError
 
 _LEAST_ROUNDS = 5
-_GEMM = 1024  # rows and columns of the matrices whose product tells the machine's peak
+_GEMM = {CPU: (2048, 512), GPU: (8192, 8192)}  # rows and columns of the product that tells a device's peak
+_PEAK_OF = {CPU: "float32 on the processor", GPU: "float16 on the GPU"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """Times of one contender, ms; share of the time that the machine's peak would take (0 if unknown)."""
+    """Times of one contender, ms; share that its device's peak would take of them (0 if unknown)."""
 
     what: str
     engine: str
@@ -47,18 +52,23 @@ class Row:
     p95_ms: float
     floor_share: float
     accuracy: str
+    device: str = CPU
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        kinds = usable_kinds(_engines(options.engines))
-        rows, peak = measure(kinds, options.centernet, options.a2j, options.seconds)
+        devices = _devices(options.device)
+        kinds = _kinds(options.engines, devices)
+        originals = [one for one in kinds if options.originals or (one.on_gpu and one.name == "torch")]
+        networks = Networks(options.centernet, options.a2j, originals)
+        rows, peaks = measure(devices, kinds, networks, options.seconds)
         print(markdown(rows))
-        print(f"\nPeak of a float32 matrix product: {peak:.0f} GFLOP/s; {machine()}.")
+        print(f"\n{ratios(rows)}\n" if ratios(rows) else "")
+        print(f"Floor, by the peak of a matrix product: {_told(peaks)}; {machine()}.")
         if options.json:
-            report = {"machine": machine(), "peak_gflops": peak, "rows": [asdict(row) for row in rows]}
+            report = {"machine": machine(), "peak_gflops": peaks, "rows": [asdict(row) for row in rows]}
             options.json.write_text(json.dumps(report, indent=2) + "\n")
     except OSError as error:
         print(f"cannot write {options.json} ({error.strerror}): name another file", file=sys.stderr)
@@ -71,27 +81,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(kinds: Sequence[Kind], centernet: Path, a2j: Path, seconds: float) -> tuple[list[Row], float]:
-    """Times of the networks and of whole frames, and the machine's peak, GFLOP/s.
+@dataclass(frozen=True)
+class Networks:
+    """What is run.
 
     Args:
+        centernet, a2j: checkpoints of ours.
+        originals: engines that run the original's networks too.
+    """
+
+    centernet: Path
+    a2j: Path
+    originals: Sequence[Kind] = ()
+
+
+def measure(
+    devices: Sequence[str], kinds: Sequence[Kind], networks: Networks, seconds: float
+) -> tuple[list[Row], dict[str, float]]:
+    """Times of the networks and of whole frames, and the peak of each device, GFLOP/s.
+
+    Args:
+        devices: that run eager PyTorch.
         kinds: engines that are there.
-        centernet, a2j: checkpoints.
+        networks: that they run.
         seconds: for each of the two parts.
 
     Raises:
         HandPoseError: a checkpoint cannot be read, or an engine does not work.
     """
-    peak = peak_gflops()
+    peaks = {device: Peak(device) for device in devices}
     frame, boxes, sides = scene_with_hands()
-    networks = [*original_networks(), *our_networks(kinds, centernet, a2j)]
-    rows = timed(networks, seconds, peak)
-    frames = [*original_frames(frame, boxes), *our_frames(kinds, centernet, a2j, frame, boxes, sides)]
-    return rows + timed(frames, seconds, peak), peak
+    ours = (networks.centernet, networks.a2j)
+    single = [*original_networks(devices, networks.originals), *our_networks(devices, kinds, *ours)]
+    rows = timed(single, seconds, peaks)
+    whole = [*original_frames(devices, frame, boxes), *our_frames(kinds, *ours, frame, boxes, sides)]
+    rows += timed(whole, seconds, {})
+    return rows, {device: peak.gflops for device, peak in peaks.items()}
 
 
-def timed(contenders: Sequence[Contender], seconds: float, peak: float) -> list[Row]:
-    """Calls all in turn until the time is over; each once before that."""
+def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, Peak]) -> list[Row]:
+    """Calls all in turn until the time is over; each once before that.
+
+    Args:
+        contenders: that take part.
+        seconds: in all; each is called a few times in any case.
+        peaks: of the devices, measured in turn with the contenders; shares of those left out are unknown.
+    """
     times: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender.call()
@@ -101,13 +136,13 @@ def timed(contenders: Sequence[Contender], seconds: float, peak: float) -> list[
             start = perf_counter()
             contender.call()
             spent.append(1e3 * (perf_counter() - start))
+        for peak in peaks.values():
+            peak.measure()
     rows = []
     for one, spent in zip(contenders, times, strict=True):
-        median, p95 = np.percentile(spent, [50, 95])
-        floor_ms = 1e3 * one.gflop / peak
-        rows.append(
-            Row(one.what, one.engine, float(median), float(p95), floor_ms / float(median), one.accuracy)
-        )
+        median, p95 = map(float, np.percentile(spent, [50, 95]))
+        share = 1e3 * one.gflop / peaks[one.device].gflops / median if one.device in peaks else 0.0
+        rows.append(Row(one.what, one.engine, median, p95, share, one.accuracy, one.device))
     return rows
 
 
@@ -118,12 +153,30 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---|---|---:|---:|---:|---|",
     ]
     for row in rows:
-        share = f"{row.floor_share:.0%}" if row.floor_share else ""
+        share = f"{row.floor_share:.{0 if row.floor_share >= 0.1 else 1}%}" if row.floor_share else ""
         lines.append(
-            f"| {row.what} | {row.engine} | {row.median_ms:.1f} | {row.p95_ms:.1f} | {share} "
+            f"| {row.what} | {row.engine} | {_ms(row.median_ms)} | {_ms(row.p95_ms)} | {share} "
             f"| {row.accuracy} |"
         )
     return "\n".join(lines)
+
+
+def ratios(rows: Sequence[Row]) -> str:
+    """A table of how much faster engines are than eager PyTorch with the same network on the same device."""
+    eager = {(row.what, row.device): row.median_ms for row in rows if row.engine.startswith(EAGER)}
+    ours = [row for row in rows if (row.what, row.device) in eager and not row.engine.startswith(EAGER)]
+    lines = [
+        "| the same network | engine | eager ms | median ms | times faster |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in ours:
+        slow, fast = eager[row.what, row.device], row.median_ms
+        lines.append(f"| {row.what} | {row.engine} | {_ms(slow)} | {_ms(fast)} | {slow / fast:.1f} |")
+    return "\n".join(lines) if ours else ""
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def machine() -> str:
@@ -134,15 +187,75 @@ def machine() -> str:
     return ", ".join([*parts, f"PyTorch {torch.__version__}"])
 
 
-def peak_gflops() -> float:
-    """Of a float32 matrix product in PyTorch: the best of several."""
-    left, right = torch.rand(2, _GEMM, _GEMM)
-    best = np.inf
-    for _ in range(8):
-        start = perf_counter()
-        torch.mm(left, right)
-        best = min(best, perf_counter() - start)
-    return 2e-9 * _GEMM**3 / best
+class Peak:
+    """The fastest matrix product so far: float32 on the CPU, float16 on a GPU.
+
+    It is measured among the contenders, since what else the machine does slows it as well.
+
+    Attributes:
+        gflops: GFLOP/s.
+    """
+
+    def __init__(self, device: str = CPU) -> None:
+        (rows, columns), dtype = _GEMM[device], torch.float16 if device == GPU else torch.float32
+        self._left, self._right = (
+            torch.rand(n, columns, device=device, dtype=dtype) for n in (rows, columns)
+        )
+        self._gflop = 2e-9 * rows * columns**2
+        self._seconds = _gpu_seconds if device == GPU else _cpu_seconds
+        self.gflops = 0.0
+        for _ in range(_LEAST_ROUNDS):
+            self.measure()
+
+    def measure(self) -> None:
+        """One more product."""
+        self.gflops = max(self.gflops, self._gflop / self._seconds(self._left, self._right))
+
+
+@torch.inference_mode()
+def _cpu_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    """The faster way: as a product, or as the 1x1 convolution of 32 images that is the same.
+
+    The two may come from different libraries, and on some processors the products' is half as fast.
+    """
+    images = left.view(32, -1, 1, left.shape[1]).permute(0, 3, 1, 2)
+    kernels = right.t()[:, :, None, None].contiguous(memory_format=torch.channels_last)
+    times = [perf_counter()]
+    torch.mm(left, right)
+    times.append(perf_counter())
+    torch.conv2d(images, kernels)
+    times.append(perf_counter())
+    return min(times[1] - times[0], times[2] - times[1])
+
+
+def _gpu_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    """By the GPU's own clock."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    torch.mm(left, right)
+    end.record()
+    end.synchronize()
+    return 1e-3 * start.elapsed_time(end)
+
+
+def _told(peaks: Mapping[str, float]) -> str:
+    return ", ".join(f"{_PEAK_OF[device]} {peak:.0f} GFLOP/s" for device, peak in peaks.items())
+
+
+def _devices(name: str) -> list[str]:
+    there = torch.cuda.is_available()
+    if name == "auto":
+        return [CPU, GPU] if there else [CPU]
+    if name == GPU and not there:
+        raise UsageError("PyTorch sees no CUDA GPU here: leave --device out or take cpu")
+    return [name]
+
+
+def _kinds(engines: str, devices: Sequence[str]) -> list[Kind]:
+    kinds = [kind for kind in usable_kinds(_engines(engines)) if (GPU if kind.on_gpu else CPU) in devices]
+    if not kinds:
+        raise UsageError(f"the engine {engines} does not run on {devices[0]}: leave --device out")
+    return kinds
 
 
 def _engines(text: str) -> list[str]:
@@ -157,6 +270,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m pipeline.benchmark", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--engines", default="auto", help="comma-separated (default: all that are here)")
+    parser.add_argument(
+        "--device", choices=["auto", CPU, GPU], default="auto", help="(default: all that are here)"
+    )
+    parser.add_argument(
+        "--originals", action="store_true", help="the original's networks by each engine, not PyTorch's only"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="for the networks, and for the frames")
     parser.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
     parser.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -27,7 +30,9 @@ from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
 
 CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
-ORIGINAL = "the original's steps, eager PyTorch"
+EAGER = "eager PyTorch"
+CPU, GPU = "cpu", "cuda"
+Network = TypeVar("Network", CenterNet, A2J)
 _FIGURES = {"mean_mm": "mm", "ap50": "AP50"}  # of a proof, shown beside the speed
 
 
@@ -38,9 +43,10 @@ class Contender:
     Args:
         what: is computed.
         engine: that computes it.
-        call: does it once.
+        call: does it once, and returns when it is done.
         gflop: in the networks, 0 if unknown.
         accuracy: measured before, for the table.
+        device: of the networks, `CPU` or `GPU`.
     """
 
     what: str
@@ -48,6 +54,7 @@ class Contender:
     call: Callable[[], object]
     gflop: float = 0.0
     accuracy: str = ""
+    device: str = CPU
 
 
 def gflop(spec: EngineSpec, count: int = 1) -> float:
@@ -59,25 +66,31 @@ def gflop(spec: EngineSpec, count: int = 1) -> float:
 
 # --- The original's steps ------------------------------------------------------------------------------
 class EagerEngine:
-    """A module as it is."""
+    """A copy of a module as it is, in float32 with PyTorch's usual settings: GPUs may round to TF32.
 
-    name = "eager PyTorch"
+    Args:
+        module: the network.
+        device: `CPU` or `GPU`; batches are taken from the host, and outputs given back there.
+    """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module.eval()
+    def __init__(self, module: nn.Module, device: str = CPU) -> None:
+        self._module, self._device = copy.deepcopy(module).eval().to(device), device
+        self.name = f"{EAGER} float32 ({device})"
 
     @torch.no_grad()
     def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """(N, C, S, S) to the module's outputs."""
-        return tuple(output.numpy() for output in as_tuple(self._module(torch.from_numpy(batch))))
+        outputs = as_tuple(self._module(torch.from_numpy(batch).to(self._device)))
+        return tuple(output.cpu().numpy() for output in outputs)  # the copies wait for the GPU
 
 
 class OriginalSteps:
     """Detector and joints in eager PyTorch, each hand by itself."""
 
-    def __init__(self, backbone: str) -> None:
-        self.detector, self.joints = CenterNet(1), A2J(backbone)
-        self._detect, self._read = EagerEngine(self.detector), EagerEngine(self.joints)
+    def __init__(self, backbone: str, device: str = CPU) -> None:
+        self.detector, self.joints = _original_detector(), _original_joints(backbone)
+        self._detect, self._read = EagerEngine(self.detector, device), EagerEngine(self.joints, device)
+        self.name = f"the original's steps, {self._read.name}"
         self._anchors = anchor_grid(self.joints.contract.size)
 
     def frame(self, frame: Frame, boxes: NDArray[np.float32]) -> None:
@@ -94,38 +107,59 @@ class OriginalSteps:
                 aggregate(classification, offsets, depths, self._anchors)
 
 
-def original_networks() -> list[Contender]:
-    """The three networks of the original."""
-    steps = {backbone: OriginalSteps(backbone) for backbone in ("resnet18", "resnet50")}
-    named: list[tuple[str, nn.Module, int]] = [
-        ("CenterNet, 320 px", steps["resnet18"].detector, 3),
-        *((f"A2J {name}, 176 px", one.joints, 1) for name, one in steps.items()),
+def original_networks(devices: Sequence[str], kinds: Sequence[Kind]) -> list[Contender]:
+    """The three networks of the original, one image each: eager on each device, and by engines of ours."""
+    named: list[tuple[str, CenterNet | A2J, int]] = [
+        ("CenterNet", _original_detector(), 3),
+        ("A2J resnet18", _original_joints("resnet18"), 1),
+        ("A2J resnet50", _original_joints("resnet50"), 1),
     ]
     contenders = []
     for name, module, channels in named:
         size = module.contract.size
-        spec = EngineSpec(module.eval(), (channels, size, size))  # type: ignore[arg-type]
-        contenders.append(_network(f"original: {name}", spec, EagerEngine(module), 1))
+        spec = EngineSpec(module, (channels, size, size), max_batch=1)
+        made = [(device, _eager(module, device)) for device in devices]
+        made += [(_device(kind), make_engines(kind, [spec])[0]) for kind in kinds]
+        what = f"original: {name}, {size} px"
+        contenders += [_network(what, spec, engine, 1, device) for device, engine in made]
     return contenders
 
 
-def original_frames(frame: Frame, boxes: NDArray[np.float32]) -> list[Contender]:
-    """Whole frames with one and two hands, with both backbones."""
+def original_frames(devices: Sequence[str], frame: Frame, boxes: NDArray[np.float32]) -> list[Contender]:
+    """Whole frames with one and two hands, with both backbones, on each device."""
     contenders = []
-    for backbone in ("resnet18", "resnet50"):
-        steps = OriginalSteps(backbone)
+    for backbone, device in product(("resnet18", "resnet50"), devices):
+        steps = OriginalSteps(backbone, device)
         for hands in range(1, len(boxes) + 1):
 
             def call(steps: OriginalSteps = steps, hands: int = hands) -> None:
                 steps.frame(frame, boxes[:hands])
 
-            contenders.append(Contender(f"frame, {_hands(hands)}, {backbone}", ORIGINAL, call))
+            what = f"frame, {_hands(hands)}, {backbone}"
+            contenders.append(Contender(what, steps.name, call, device=device))
     return contenders
 
 
+def _original_detector() -> CenterNet:
+    return _seeded(lambda: CenterNet(1))
+
+
+def _original_joints(backbone: str) -> A2J:
+    return _seeded(lambda: A2J(backbone))
+
+
+def _seeded(make: Callable[[], Network]) -> Network:
+    """A network in eval mode with the same random weights each time: engines keep what they converted."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make().eval()
+
+
 # --- Ours ----------------------------------------------------------------------------------------------
-def our_networks(kinds: Sequence[Kind], centernet: Path, a2j: Path) -> list[Contender]:
-    """Both networks by each engine: the detector for one image, the joints for one and two hands."""
+def our_networks(
+    devices: Sequence[str], kinds: Sequence[Kind], centernet: Path, a2j: Path
+) -> list[Contender]:
+    """Both networks, eager on each device and by each engine: one image, and one and two hands."""
     detector, joints = load_centernet(centernet), load_a2j(a2j)
     size, hand = detector.contract.size, joints.contract.size
     specs = [
@@ -133,14 +167,12 @@ def our_networks(kinds: Sequence[Kind], centernet: Path, a2j: Path) -> list[Cont
         EngineSpec(joints, (1, hand, hand), checkpoint=a2j),
     ]
     tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))
-    made: list[tuple[Engine, Engine]] = [(EagerEngine(detector), EagerEngine(joints))]
-    for kind in kinds:
-        first, second = make_engines(kind, specs)
-        made.append((first, second))
+    made = [(device, [_eager(detector, device), _eager(joints, device)]) for device in devices]
+    made += [(_device(kind), make_engines(kind, specs)) for kind in kinds]
     return [
-        _network(f"ours: {name}, {spec.input_shape[1]} px", spec, engines[specs.index(spec)], count)
+        _network(f"ours: {name}, {spec.input_shape[1]} px", spec, engines[specs.index(spec)], count, device)
         for name, spec, count in tasks
-        for engines in made
+        for device, engines in made
     ]
 
 
@@ -155,7 +187,7 @@ def our_frames(
     """Whole frames by each engine: with the detector, and with it left out as while tracking."""
     contenders = []
     for kind in kinds:
-        device = "cuda" if kind.on_gpu else "cpu"
+        device = _device(kind)
         pose = HandPosePipeline(kind.name, centernet=centernet, a2j=a2j, device=device)
         for hands in range(1, len(boxes) + 1):
 
@@ -166,15 +198,24 @@ def our_frames(
                 pose.detect(frame)
                 pose.estimate(frame, boxes[:hands], sides[:hands])
 
-            contenders.append(Contender(f"frame, {_hands(hands)}, detected", pose.engine_name, detected))
-            contenders.append(Contender(f"frame, {_hands(hands)}, tracked", pose.engine_name, tracked))
+            for way, call in (("detected", detected), ("tracked", tracked)):
+                what = f"frame, {_hands(hands)}, {way}"
+                contenders.append(Contender(what, pose.engine_name, call, device=device))
     return sorted(contenders, key=lambda one: one.what)
 
 
-def _network(what: str, spec: EngineSpec, engine: Engine, count: int) -> Contender:
+def _eager(module: nn.Module, device: str) -> Engine:
+    return EagerEngine(module, device)
+
+
+def _device(kind: Kind) -> str:
+    return GPU if kind.on_gpu else CPU
+
+
+def _network(what: str, spec: EngineSpec, engine: Engine, count: int, device: str) -> Contender:
     batch = np.random.default_rng(0).normal(size=(count, *spec.input_shape)).astype(np.float32)
     accuracy = _accuracy(spec, engine.name)
-    return Contender(what, engine.name, lambda: engine.run(batch), gflop(spec, count), accuracy)
+    return Contender(what, engine.name, lambda: engine.run(batch), gflop(spec, count), accuracy, device)
 
 
 def _accuracy(spec: EngineSpec, engine: str) -> str:

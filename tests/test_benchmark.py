@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import torch
 from torch import nn
 
 from pipeline import benchmark, benchmark_contenders
-from pipeline.benchmark import Row, markdown, timed
-from pipeline.benchmark_contenders import CAMERA, Contender, gflop
+from pipeline.benchmark import Peak, Row, markdown, ratios, timed
+from pipeline.benchmark_contenders import CAMERA, CPU, GPU, Contender, EagerEngine, gflop
 from pipeline.engines.spec import EngineSpec
 from pipeline.frame import Frame
 from pipeline.networks.a2j import A2J
@@ -16,15 +17,39 @@ from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
 from pipeline.networks.contracts import DetectorInput, HandInput
 
+DEVICES = [
+    CPU,
+    pytest.param(GPU, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+
 
 def test_contenders_run_in_turn_and_equally_often() -> None:
     calls: list[str] = []
     contenders = [Contender(name, "", lambda name=name: calls.append(name)) for name in "ab"]  # type: ignore[misc]
-    rows = timed(contenders, seconds=0.0, peak=1.0)
+    rows = timed(contenders, seconds=0.0, peaks={})
     assert len(calls) >= 2 * 6
     assert calls == ["a", "b"] * (len(calls) // 2)
     assert [row.what for row in rows] == ["a", "b"]
     assert all(row.median_ms <= row.p95_ms for row in rows)
+
+
+class Rising(Peak):
+    """A peak that is twice as high at each look."""
+
+    def __init__(self, gflops: float) -> None:
+        self.gflops = gflops
+
+    def measure(self) -> None:
+        self.gflops *= 2
+
+
+def test_the_floor_is_that_of_the_device_at_its_best() -> None:
+    contenders = [
+        Contender("net", "", lambda: time.sleep(0.005), gflop=2.0, device=device) for device in (CPU, GPU)
+    ]
+    slow, fast = timed(contenders, seconds=0.0, peaks={CPU: Rising(1e3), GPU: Rising(1e5)})
+    assert slow.floor_share == pytest.approx(2.0 / 2**5 / slow.median_ms)  # five rounds
+    assert fast.floor_share == pytest.approx(0.02 / 2**5 / fast.median_ms)
 
 
 def test_work_is_counted_as_products_and_sums() -> None:
@@ -38,13 +63,52 @@ def test_rows_become_a_table() -> None:
     )
     lines = table.splitlines()
     assert lines[2] == "| A2J | torch | 12.3 | 20.0 | 50% | 9.1 mm |"
+    assert lines[3] == "| frame | torch | 1.00 | 2.00 |  |  |"
     assert {line.count("|") for line in lines} == {7}
 
 
+def test_ratios_compare_the_same_network_on_the_same_device() -> None:
+    rows = [
+        Row("A2J", "eager PyTorch float32 (cpu)", 30.0, 0.0, 0.0, "", CPU),
+        Row("A2J", "eager PyTorch float32 (cuda)", 3.0, 0.0, 0.0, "", GPU),
+        Row("A2J", "openvino float32 (cpu)", 10.0, 0.0, 0.0, "", CPU),
+        Row("A2J", "torch float16 (cuda)", 0.5, 0.0, 0.0, "", GPU),
+        Row("frame", "torch float16 (cuda)", 1.0, 0.0, 0.0, "", GPU),
+    ]
+    assert ratios(rows).splitlines()[2:] == [
+        "| A2J | openvino float32 (cpu) | 30.0 | 10.0 | 3.0 |",
+        "| A2J | torch float16 (cuda) | 3.00 | 0.50 | 6.0 |",
+    ]
+    assert ratios(rows[:2]) == ""
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_eager_modules_take_and_give_arrays_of_the_host(device: str) -> None:
+    module = nn.Conv2d(1, 2, 3).eval()
+    engine = EagerEngine(module, device)
+    batch = np.ones((2, 1, 5, 5), np.float32)
+    np.testing.assert_allclose(
+        engine.run(batch)[0], EngineSpec(module, (1, 5, 5)).reference(batch)[0], atol=1e-2
+    )
+    assert engine.name == f"eager PyTorch float32 ({device})"
+    assert next(module.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_has_a_peak(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "_GEMM", {CPU: (64, 64), GPU: (1024, 1024)})
+    peak = Peak(device)
+    before = peak.gflops
+    peak.measure()
+    assert peak.gflops >= before > 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_the_command_writes_table_and_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr(benchmark, "_GEMM", {CPU: (64, 64), GPU: (1024, 1024)})
     hands = HandInput(size=64, crop_mm=260, outside="far", handedness="right", std=150, depth_range_mm=150)
     save_centernet(tmp_path / "c.pth", CenterNet(1, 0.125, True, DetectorInput(size=64)), {})
     save_a2j(tmp_path / "a.pth", A2J(width=0.125, head_width=8, contract=hands), {})
@@ -55,15 +119,39 @@ def test_the_command_writes_table_and_json(
     small = CenterNet(1, 0.125, contract=DetectorInput(size=64))
     monkeypatch.setattr(benchmark_contenders, "CenterNet", lambda *_: small)
     monkeypatch.setattr(benchmark_contenders, "A2J", lambda *_: A2J(width=0.125, head_width=8))
-    arguments = ["--engines", "torch", "--seconds", "0", "--json", str(tmp_path / "out.json")]
+    arguments = ["--engines", "torch", "--device", device, "--originals", "--seconds", "0"]
+    arguments += ["--json", str(tmp_path / "out.json")]
     files = ["--centernet", str(tmp_path / "c.pth"), "--a2j", str(tmp_path / "a.pth")]
     assert benchmark.main([*arguments, *files]) == 0
     report = json.loads((tmp_path / "out.json").read_text())
-    said = {row["what"] for row in report["rows"]}
-    assert {"original: CenterNet, 320 px", "ours: A2J, 2 hands, 64 px", "frame, 2 hands, tracked"} <= said
-    assert "| frame, 1 hand, detected | torch float32" in capsys.readouterr().out
+    assert set(report["peak_gflops"]) == {row["device"] for row in report["rows"]} == {device}
+    engines: dict[str, list[str]] = {}
+    for row in report["rows"]:
+        engines.setdefault(row["what"], []).append(row["engine"].split(" float")[0])
+    both = ["eager PyTorch", "torch"]
+    assert engines["original: CenterNet, 64 px"] == engines["ours: A2J, 2 hands, 64 px"] == both
+    assert engines["frame, 2 hands, resnet18"] == ["the original's steps, eager PyTorch"]
+    assert engines["frame, 2 hands, tracked"] == ["torch"]
+    printed = capsys.readouterr().out
+    assert "| frame, 1 hand, detected | torch float" in printed
+    assert "| original: A2J resnet50, 176 px | torch float" in printed.split("times faster")[1]
 
 
 def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["--engines", "steam"]) == 2
     assert "the engine 'steam' is unknown" in capsys.readouterr().err
+
+
+def test_a_device_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert benchmark.main(["--device", "cuda"]) == 2
+    assert "PyTorch sees no CUDA GPU here" in capsys.readouterr().err
+
+
+def test_original_networks_are_the_same_each_time() -> None:
+    state = torch.get_rng_state()
+    first, second = (benchmark_contenders._original_joints("resnet18") for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert EngineSpec(first, (1, 64, 64)).fingerprint == EngineSpec(second, (1, 64, 64)).fingerprint

@@ -28,6 +28,7 @@ PACKAGE_OF_MODULE = {
 }
 # Imported where they are, beside others that do the same work.
 OPTIONAL = {"pyk4a", "tensorrt", "torch2trt", "onnx", "onnxscript", "onnxruntime", "nncf"}
+COMMANDS_WITHOUT_CAMERAS = ("train_a2j", "train_centernet", "evaluate", "evaluate_synthetic", "visualize")
 JETSON = {"platform_release": "5.15.148-tegra", "platform_machine": "aarch64", "sys_platform": "linux"}
 PC = {"platform_release": "6.8.0-45-generic", "platform_machine": "x86_64", "sys_platform": "linux"}
 
@@ -115,6 +116,13 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
 @pytest.mark.parametrize("module", ["pipeline", "pipeline.errors", "pipeline.hand", "pipeline.command_line"])
 def test_light_modules_load_without_networks(module: str) -> None:
     program = f"import sys, {module}; assert not {{'torch', 'av'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("command", ["benchmark", *(f"training.{n}" for n in COMMANDS_WITHOUT_CAMERAS)])
+def test_commands_start_without_packages_that_they_do_not_use(command: str) -> None:
+    absent = "import sys; sys.modules.update(dict.fromkeys(['av', 'openvino', 'motmetrics', 'pyk4a']))"
+    program = f"{absent}; import pipeline.{command}"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 

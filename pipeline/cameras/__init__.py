@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.cameras.azure import AzureCamera
 from pipeline.cameras.base import Camera
 from pipeline.cameras.folder import FolderCamera
-from pipeline.cameras.recording import RecordingCamera
 from pipeline.errors import SourceError
 
 __all__ = ["Camera", "open_camera"]
@@ -38,6 +37,8 @@ def open_camera(source: str | Path, **options: Any) -> Camera:
     if named and path.is_dir():
         return FolderCamera(path, **options)
     if named and path.exists():
+        from pipeline.cameras.recording import RecordingCamera
+
         return RecordingCamera(path, **options)
     raise SourceError(
         f"source '{source}' does not exist: give azure, demo, a recording (FILE.mkv) or a folder of frames"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,9 +43,12 @@ class CudaEngine(StagedEngine):
             _log.warning("%s is too coarse for %s (%s)", precision, spec.name, "; ".join(map(str, found)))
 
     def _prepare(self, module: nn.Module) -> None:
-        counts = range(1, self._max_batch + 1)
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
-            self._steps = [self._captured(self._step(module, count)) for count in counts]
+        """Steps for all batch sizes; those on a GPU share their memory, since one runs at a time."""
+        pool = None if self._stream is None else torch.cuda.graph_pool_handle()
+        counts = range(self._max_batch, 0, -1)  # the largest first: the others fit into its memory
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            self._steps = {count: self._captured(self._step(module, count), pool) for count in counts}
 
     def _step(self, module: nn.Module, count: int) -> Callable[[], None]:
         def step() -> None:
@@ -54,7 +58,7 @@ class CudaEngine(StagedEngine):
 
         return step
 
-    def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
+    def _captured(self, step: Callable[[], None], pool: Any) -> Callable[[], None]:
         if self._stream is None:
             return step
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
@@ -63,10 +67,11 @@ class CudaEngine(StagedEngine):
                 step()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # What other threads do on the GPU meanwhile must not spoil the capture.
+        with torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
             step()
         return graph.replay
 
     def _execute(self, count: int) -> None:
         if count:
-            self._steps[count - 1]()
+            self._steps[count]()

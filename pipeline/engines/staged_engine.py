@@ -37,6 +37,8 @@ class StagedEngine(ABC):
         self._input, *self._outputs = (torch.zeros(max_batch, *shape, device=device) for shape in shapes)
         self._max_batch = max_batch
         self._stream = torch.cuda.Stream(device) if on_gpu else None
+        if self._stream is not None:  # the buffers are filled on the usual stream
+            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
 
     def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """(N, C, S, S) to the module's outputs: views that the next run overwrites."""

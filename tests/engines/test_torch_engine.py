@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pipeline.engines import create_engine
 from pipeline.engines.spec import EngineSpec
 from pipeline.engines.torch_engine import TorchEngine
 from pipeline.errors import UsageError
-from pipeline.networks.a2j import A2J
+from pipeline.networks.a2j import A2J, nyu_input
 from pipeline.networks.centernet import CenterNet
 from tests.engines.modules import SHAPE, lived_in, noise, two_heads
 
@@ -67,7 +68,8 @@ def test_unknown_engines_are_refused() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_agrees_with_cpu() -> None:
-    module = lived_in(A2J(width=0.25, head_width=16))
+    contract = replace(nyu_input(21), size=64)
+    module = lived_in(A2J(width=0.25, head_width=16, contract=contract))
     batch = np.random.default_rng(0).normal(size=(2, 1, 64, 64)).astype(np.float32)
     here, there = (create_engine("torch", module, (1, 64, 64), d).run(batch) for d in ("cpu", "cuda"))
     for a, b in zip(here, there, strict=True):

@@ -66,6 +66,29 @@ def test_a_run_learns_and_leaves_weights_figures_and_a_picture(tmp_path: Path) -
     assert (about["step"], about["steps"], about["samples"]) == (300, 300, 4800)
 
 
+class Watched(LineTask):
+    """Looks at the types of what its network takes and gives, and of products beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[tuple[torch.dtype, ...]] = set()
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        x, y = self.samples(step)
+        output = model(x)
+        self.types.add((output.dtype, (x @ x.T).dtype))
+        return {"total": (output - y).square().mean()}
+
+
+def test_only_the_network_computes_in_half_precision(tmp_path: Path) -> None:
+    task = Watched()
+    assert Training(task, options(tmp_path / "half", steps=300), CPU, torch.bfloat16).run() == 0
+    assert task.types == {(torch.bfloat16, torch.float32)}
+    found = lines(tmp_path / "half", "evaluation")
+    assert found[-1]["error"] < found[0]["error"]
+    assert {parameter.dtype for parameter in task.model.parameters()} == {torch.float32}
+
+
 def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole = LineTask()
     Training(whole, options(tmp_path / "whole"), CPU).run()
