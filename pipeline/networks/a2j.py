@@ -52,6 +52,7 @@ class A2J(nn.Module):
         contract: input and units; by default those of NVIDIA's weights.
         negative_slope: of all activations; 0 (the A2J authors' own weights) makes them ReLU.
         side_head: whether it also tells which hand it sees: see `read`.
+        presence: whether that head tells, too, if there is a hand at all.
 
     Raises:
         ValueError: an unknown backbone, a contract with another number of joints, or a side head without a
@@ -68,6 +69,7 @@ class A2J(nn.Module):
         *,
         negative_slope: float = 0.01,
         side_head: bool = False,
+        presence: bool = False,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -88,10 +90,11 @@ class A2J(nn.Module):
         self.offset_regression = _head(last, head_width, per_anchor * 2, negative_slope)
         self.depth_regression = _head(last, head_width, per_anchor, negative_slope)
         self.side_head: nn.Sequential | None = None
+        self.presence = presence and side_head
         if side_head:
-            self.add_side_head()
+            self.add_side_head(presence)
 
-    def add_side_head(self) -> None:
+    def add_side_head(self, presence: bool = True) -> None:
         """Gives the network a fresh side head; everything else stays as it is.
 
         Raises:
@@ -99,7 +102,8 @@ class A2J(nn.Module):
         """
         if self.contract.handedness is None:
             raise ValueError("a side head needs a contract with the handedness that the network knows")
-        self.side_head = _side_head(self.back_bone.channels[1], self.negative_slope)
+        self.presence = presence
+        self.side_head = _side_head(self.back_bone.channels[1], 1 + presence, self.negative_slope)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 1, S, S), S divisible by 16, to what A = 16 (S / 16)^2 anchors say, in `anchor_grid`'s order.
@@ -109,19 +113,17 @@ class A2J(nn.Module):
         """
         return self._votes(*self.back_bone(x))
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `forward` returns, and (N,) logits: positive where a crop shows the hand the network knows.
+    def read(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What `forward` returns, and what the side head says.
 
-        One pass of the backbone; only with a side head.
+        Returns:
+            besides: (N,) logits, positive where a crop shows the hand the network knows; with `presence`
+            (N,) more, positive where a hand, whichever it is, is in the middle.
         """
-        x3, x4 = self.back_bone(x)
-        return (*self._votes(x3, x4), self.side_logit(x4))
-
-    def side_logit(self, x4: Tensor) -> Tensor:
-        """(N, C4, S / 16, S / 16), the backbone's last features, to (N,)."""
         if self.side_head is None:
             raise ValueError("this network has no side head")
-        return self.side_head(x4).squeeze(1)
+        x3, x4 = self.back_bone(x)
+        return (*self._votes(x3, x4), *self.side_head(x4).unbind(1))
 
     def _votes(self, x3: Tensor, x4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -143,7 +145,7 @@ class A2JReader(nn.Module):
         super().__init__()
         self.a2j, self.contract = a2j, a2j.contract
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """See `A2J.read`."""
         return self.a2j.read(x)
 
@@ -235,8 +237,8 @@ def _head(inputs: int, width: int, outputs: int, negative_slope: float) -> nn.Se
     return nn.Sequential(layers)
 
 
-def _side_head(inputs: int, negative_slope: float) -> nn.Sequential:
-    """A 3x3 convolution with BatchNorm and activation, its mean over the crop, one number of it."""
+def _side_head(inputs: int, outputs: int, negative_slope: float) -> nn.Sequential:
+    """A 3x3 convolution with BatchNorm and activation, its mean over the crop, a few numbers of it."""
     conv = nn.Conv2d(inputs, _SIDE_WIDTH, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(
@@ -246,6 +248,6 @@ def _side_head(inputs: int, negative_slope: float) -> nn.Sequential:
             relu=activation(negative_slope),
             pool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),
-            output=nn.Linear(_SIDE_WIDTH, 1),
+            output=nn.Linear(_SIDE_WIDTH, outputs),
         )
     )

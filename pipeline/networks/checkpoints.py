@@ -111,6 +111,7 @@ def save_a2j(path: str | Path, model: A2J, meta: Mapping[str, Any]) -> None:
         model.head_width,
         model.negative_slope,
         model.side_head is not None,
+        model.presence,
     )
     _write(path, {"num_classes": model.num_joints}, model, {**meta, "architecture": asdict(architecture)})
 

@@ -35,6 +35,7 @@ class A2JArchitecture:
     head_width: int
     negative_slope: float
     side_head: bool = False
+    presence: bool = False
 
 
 def plain(values: Any) -> Any:

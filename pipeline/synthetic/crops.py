@@ -133,7 +133,7 @@ class CropGenerator:
         visible = self._visible(hands, window, surface, in_view)
 
         depth = torch.where(in_view, self._measure(surface, window), 0.0)
-        depth = _nearest(depth, window.cells, self.size)
+        depth = enlarged(depth, window.cells, self.size)
         relative = (depth - 1000 * centre[:, None, None]) / DEPTH_RANGE_MM
         images = torch.where(depth > 0, relative.clamp(-1, 1), 1.0)
 
@@ -246,7 +246,7 @@ class CropGenerator:
         return depth
 
 
-def _nearest(images: Tensor, cells: Tensor, size: int) -> Tensor:
+def enlarged(images: Tensor, cells: Tensor, size: int) -> Tensor:
     """The first `cells` (N,) rows and columns of (N, S, S) images enlarged to `size`, nearest neighbour."""
     source = (torch.arange(size, device=images.device) + 0.5) * (cells / size)[:, None]  # (N, S)
     source = source.long().clamp(max=images.shape[1] - 1)

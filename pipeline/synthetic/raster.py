@@ -8,7 +8,8 @@ from torch import Tensor
 # Triangles are handled in groups by the side of their bounding box in pixels, so that all triangles of a
 # group are tested against equally many pixels.
 _SIDES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_CHUNK = 2_000_000  # pixel tests at once: bounds memory, and keeps the working set near the caches
+# Pixel tests at once: bounds memory, and keeps a CPU's working set near its caches.
+_CHUNK = {"cpu": 2_000_000, "cuda": 64_000_000}
 _EDGE_TOLERANCE = 1e-5  # in barycentric units: pixels on a shared edge belong to both of its triangles
 
 
@@ -45,13 +46,14 @@ def rasterize(
     empty = torch.iinfo(torch.int64).max
     nearest = torch.full((batch * height * width,), empty, dtype=torch.int64, device=device)
 
+    most = _CHUNK.get(device.type, _CHUNK["cpu"])
     smallest = 0
     for largest in (*_SIDES, 128, 256, 512, max(height, width)):
         group = ((side > smallest) & (side <= largest)).nonzero().squeeze(1)
         smallest = max(smallest, largest)
         if not len(group):
             continue
-        for chunk in group.split(max(1, _CHUNK // largest**2)):
+        for chunk in group.split(max(1, most // largest**2)):
             triangle, column, row, z = _fragments(triangles[chunk], low[chunk], largest, height, width)
             triangle = chunk[triangle]
             pixel = (image[triangle] * height + row) * width + column

@@ -85,14 +85,14 @@ class SceneGenerator:
         measurable = view.seen() & (surface.z < view.reach[:, None, None])
         labels = self._renderer.labels(scene, posed, torch.where(measurable, hand, -1), view)
         depth, ir = measure(surface, view, self._sampler)
-        of_image = [(labels.image == k).nonzero().squeeze(1) for k in range(count)]
+        of_image = labels.image.bincount(minlength=count).tolist()  # hands come image by image
         return SceneBatch(
             depth=depth,
             ir=ir,
-            boxes=[labels.box[hands] for hands in of_image],
-            classes=[labels.side[hands] for hands in of_image],
-            visible=[labels.visible[hands] for hands in of_image],
-            joints=[labels.joints[hands] for hands in of_image],
+            boxes=list(labels.box.split(of_image)),
+            classes=list(labels.side.split(of_image)),
+            visible=list(labels.visible.split(of_image)),
+            joints=list(labels.joints.split(of_image)),
         )
 
     def _needed_reach(self, scene: Scene) -> Tensor:

@@ -56,7 +56,7 @@ class SceneAugmentation:
         smallest: boxes whose longer side is shorter are ignored, px.
     """
 
-    no_ir: float = 0.35
+    no_ir: float = 0.15
     gain: float = 1.8
     short_range: float = 0.15
     noise: float = 0.004

@@ -60,6 +60,8 @@ def train(
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
         torch.set_flush_denormal(True)
+        # The fastest kernels are found by trial, and differ in the last bit from run to run.
+        torch.backends.cudnn.benchmark = options.steps is None
         torch.manual_seed(options.seed)
         place = Place(device, join_workers(device))
         task = make_task(arguments, place)

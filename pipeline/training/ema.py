@@ -30,5 +30,7 @@ class WeightAverage:
         self.updates += 1
         weights: list[Tensor] = [p.detach() for p in model.parameters()]
         torch._foreach_lerp_(list(self.model.parameters()), weights, 1.0 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+        mine, theirs = list(self.model.buffers()), list(model.buffers())
+        for dtype in {buffer.dtype for buffer in mine}:
+            kept = [k for k, buffer in enumerate(mine) if buffer.dtype == dtype]
+            torch._foreach_copy_([mine[k] for k in kept], [theirs[k] for k in kept])

@@ -24,11 +24,12 @@ from pipeline.training.metrics import (
     precision_recall,
     worst_joint_shares,
 )
-from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
+from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scene_crops, fixed_scenes
 from pipeline.training.warp import palm_roll, rotation, sample_nearest
 
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
+    from pipeline.synthetic.scene_crops import SceneCropBatch
     from pipeline.synthetic.scenes import SceneBatch
 
 FloatArray = NDArray[np.float64]
@@ -39,12 +40,13 @@ WRIST, TIPS = 0, [4, 8, 12, 16, 20]
 SMALLEST_HAND_PX = 20.0  # longer side in the 640x576 image
 FRAME_PX = np.array([640 / 320, 576 / 320] * 2)  # frame px for one px of the rendered scenes
 LEAST_VISIBLE = 0.3  # hands of which less is seen need not be found
+_CHUNK = 64  # crops that are read at once
 LOWEST_SCORE = 0.05  # where the precision-recall curves end
 
 
 # --- Hands ---------------------------------------------------------------------------------------------
 def evaluate_hands(model: A2J, count: int = 2048, seed: int = TEST_SEED) -> dict[str, float]:
-    """`hand_figures` on the first `count` crops of a fixed set, rendered on the CPU.
+    """Figures on the first `count` crops of two fixed sets, rendered on the CPU.
 
     Raises:
         ValueError: the network does not see metric crops.
@@ -52,7 +54,8 @@ def evaluate_hands(model: A2J, count: int = 2048, seed: int = TEST_SEED) -> dict
     contract = model.contract
     if contract.crop_mm is None:
         raise ValueError("only networks that see metric crops can be evaluated on rendered hands")
-    return hand_figures(model, hand_crops(contract, count, seed))
+    figures = hand_figures(model, hand_crops(contract, count, seed))
+    return figures | scene_hand_figures(model, scene_hand_crops(contract, count // 2, seed))
 
 
 def hand_crops(contract: HandInput, count: int, seed: int) -> list[CropBatch]:
@@ -112,7 +115,7 @@ def side_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
 
 
 @torch.no_grad()
-def predict_hands(model: A2J, images: Tensor, size: int | None = None, chunk: int = 64) -> Tensor:
+def predict_hands(model: A2J, images: Tensor, size: int | None = None, chunk: int = _CHUNK) -> Tensor:
     """Joints of the hands in the middle of crops, by one look or, if the contract says so, a second one.
 
     Args:
@@ -127,18 +130,52 @@ def predict_hands(model: A2J, images: Tensor, size: int | None = None, chunk: in
 
 
 @torch.no_grad()
-def side_logits(model: A2J, images: Tensor, size: int | None = None, chunk: int = 64) -> Tensor:
+def side_logits(model: A2J, images: Tensor, size: int | None = None, chunk: int = _CHUNK) -> Tensor:
     """(N, 1 or 2): what the side head says at each look; arguments as for `predict_hands`."""
     parts = [[look.side for look in _looks(model, part, size)] for part in images.split(chunk)]
     return torch.cat([torch.cat(looks, dim=1) for looks in parts])
 
 
+def scene_hand_crops(contract: HandInput, count: int, seed: int) -> list[SceneCropBatch]:
+    """The first `count` crops out of scenes of a fixed set, with the margin of `hand_crops`."""
+    assert contract.crop_mm is not None
+    size = 2 * round(contract.size * MARGIN / 2)
+    return fixed_scene_crops(count, seed, size, contract.crop_mm * size / contract.size)
+
+
+@torch.no_grad()
+def scene_hand_figures(
+    model: A2J, batches: Sequence[SceneCropBatch], size: int | None = None
+) -> dict[str, float]:
+    """Hands of whole people: `scene_mm`, the mean error in the plane and depth of the crop, of those that are
+    there, and how often the network is right about a hand that is (`presence_yes`) or is not there
+    (`presence_no`), at the first look; empty without crops.
+
+    Args:
+        batches: of `scene_hand_crops`.
+        size: as for `hand_figures`.
+    """
+    if not batches:
+        return {}
+    device, contract = next(model.parameters()).device, model.contract
+    looks = [_looks(model, part, size) for b in batches for part in b.images.to(device).split(_CHUNK)]
+    present = torch.cat([b.present for b in batches])
+    error = torch.cat([look[-1].joints.cpu() for look in looks]) - torch.cat([b.joints for b in batches])
+    figures = {"scene_mm": float(error.norm(dim=-1)[present == 1].mean() * contract.depth_unit_mm)}
+    told = torch.cat([look[0].presence.cpu() for look in looks])
+    if told.shape[1]:
+        figures["presence_yes"] = float((told[present == 1] > 0).float().mean())
+        figures["presence_no"] = float((told[present == 0] < 0).float().mean())
+    return figures
+
+
 @dataclass(frozen=True)
 class _Look:
-    """Joints (N, J, 3) as `predict_hands` returns them; side logits (N, 1), without a side head (N, 0)."""
+    """Joints (N, J, 3) as `predict_hands` returns them; logits of side and presence (N, 1), or (N, 0)."""
 
     joints: Tensor
     side: Tensor
+    presence: Tensor
 
 
 def _looks(model: A2J, images: Tensor, size: int | None) -> list[_Look]:
@@ -158,12 +195,13 @@ def _look(model: A2J, images: Tensor, size: int, middle: Tensor, turn: Tensor) -
     linear = rotation(turn) * scale  # (N, 2, 2)
     shift = -(linear @ (middle - half)[..., None]).squeeze(-1)
     crops = sample_nearest(images, linear, shift, size).contiguous(memory_format=torch.channels_last)
-    classification, offsets, depths, *side = model.read(crops) if _tells_side(model) else model(crops)
+    classification, offsets, depths, *about = model.read(crops) if _tells_side(model) else model(crops)
     anchors = anchor_grid(size).to(images.device)
     joints = aggregate(classification, offsets, depths, anchors).positions[..., [1, 0, 2]]
     uv = (joints[..., :2] - (size - 1) / 2 - shift[:, None]) @ linear / scale**2 + half
     joints = torch.cat([uv, joints[..., 2:] / scale], dim=-1)
-    return _Look(joints, torch.stack(side, dim=1) if side else joints.new_empty(len(joints), 0))
+    told = torch.stack(about, dim=1).float() if about else joints.new_empty(len(joints), 0)
+    return _Look(joints, told[:, :1], told[:, 1:])
 
 
 def _tells_side(model: A2J) -> bool:

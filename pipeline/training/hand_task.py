@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, AggregatedJoints, aggregate, anchor_grid
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.networks.contracts import HandInput
 from pipeline.training.augment_hands import HandAugmentation
 from pipeline.training.contact_sheet import TRUTH, draw_bones, grey, sheet
-from pipeline.training.evaluate_synthetic import hand_figures, predict_hands
+from pipeline.training.evaluate_synthetic import hand_figures, predict_hands, scene_hand_figures
 from pipeline.training.losses import A2JOutput, dense_anchor_loss, joint_loss
-from pipeline.training.rendered import RenderCrops, derived_seed
+from pipeline.training.rendered import RenderCrops, RenderSceneCrops, derived_seed
 from pipeline.training.replay import ReplayRing
+from pipeline.training.siblings import NAMES, Siblings, named, weights_path
 
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
+    from pipeline.synthetic.scene_crops import SceneCropBatch
 
 UPRIGHT_SHARE = 0.7  # of the samples of a network that gets a second look
+_MIRROR_EVERY = 7  # samples one is mirrored, so that a side head learns what the network knows
+_LEAST_SEEN = 0.4  # of a hand's joints, or nobody can tell whether it is there
+_CAPACITY = 8  # blocks of the ring, where crops are used more than once
+_SCENE_REUSE = 4  # at least
+_SIDE_WEIGHT = 2.0  # of the side head's losses, beside pixels
+_TEACHER_WEIGHT = 0.5  # of the standard network's answer, at the end of the run, for a lighter one
 
 
 @dataclass(frozen=True)
 class RenderedHands:
-    """A block of the ring: (N, 1, R, R) float16 in the "far" form, (N, J, 3) column, row, depth px."""
+    """A block of a ring, or a step's samples.
+
+    Args:
+        images: (N, 1, R, R) in the "far" form, float16 in a ring.
+        joints: (N, J, 3) column, row, depth px.
+        present: (N,) int64: 1 a hand is there, 0 none, -1 it cannot be told.
+        told: (N,) bool: the joints are known.
+    """
 
     images: Tensor
     joints: Tensor
+    present: Tensor
+    told: Tensor
+
+    def __getitem__(self, rows: list[int]) -> RenderedHands:
+        return RenderedHands(*(part[rows] for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.images, self.joints, self.present, self.told
+
+    @classmethod
+    def joined(cls, blocks: Sequence[RenderedHands]) -> RenderedHands:
+        return cls(*(torch.cat(parts) for parts in zip(*(block._parts for block in blocks), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -47,7 +76,9 @@ class HandData:
         seed, rank: of the run and of this process; they name the stream of samples.
         batch: samples in a step.
         reuse: how often a rendered crop is used.
-        block: crops rendered at once, when they are used more than once.
+        block: crops rendered at once, about; a GPU wants many.
+        render_in_scenes: makes crops of whole people, with hands and without; None for none of them.
+        scene_share: of a step's samples that these are.
     """
 
     render: RenderCrops
@@ -56,45 +87,78 @@ class HandData:
     batch: int
     reuse: int
     block: int = 256
+    render_in_scenes: RenderSceneCrops | None = None
+    scene_share: float = 0.3
 
-    def ring(self) -> ReplayRing[RenderedHands]:
-        if self.reuse == 1:
-            return ReplayRing(self._rendered(self.batch), self.batch, self.batch, 1, 1)
-        size = max(self.block, self.batch)
-        return ReplayRing(self._rendered(size), size, self.batch, self.reuse, 8)
+    def rings(self) -> list[ReplayRing[RenderedHands]]:
+        """One for each kind of crops."""
+        in_scenes = round(self.scene_share * self.batch) if self.render_in_scenes else 0
+        rings = [_ring(_hands(self.render), self.batch - in_scenes, self.reuse, self.block)]
+        if self.render_in_scenes:  # whole people cost more
+            render, reuse = _in_scenes(self.render_in_scenes), max(_SCENE_REUSE, self.reuse)
+            rings.append(_ring(render, in_scenes, reuse, self.block // 4))
+        return rings
 
-    def _rendered(self, count: int) -> Callable[[int], RenderedHands]:
-        def block(number: int) -> RenderedHands:
-            crops = self.render(number, count)
-            return RenderedHands(crops.images.half(), crops.joints)
 
-        return block
+def _ring(
+    render: Callable[[int, int], RenderedHands], batch: int, reuse: int, block: int
+) -> ReplayRing[RenderedHands]:
+    size = batch * max(1, round(block / batch))
+    return ReplayRing(lambda number: render(number, size), size, batch, reuse, _CAPACITY)
+
+
+def _hands(render: RenderCrops) -> Callable[[int, int], RenderedHands]:
+    def block(number: int, count: int) -> RenderedHands:
+        crops = render(number, count)
+        seen = crops.visible.float().mean(1) >= _LEAST_SEEN
+        present = torch.where(seen, 1, -1)
+        return RenderedHands(crops.images.half(), crops.joints, present, torch.ones_like(seen))
+
+    return block
+
+
+def _in_scenes(render: RenderSceneCrops) -> Callable[[int, int], RenderedHands]:
+    def block(number: int, count: int) -> RenderedHands:
+        crops = render(number, count)
+        return RenderedHands(crops.images.half(), crops.joints, crops.present, crops.present == 1)
+
+    return block
 
 
 class HandTask:
     """A2J, its data and its losses.
 
+    A lighter network beside the standard one learns from the same crops, and, more and more, from what the
+    standard one answers (distillation).
+
     Args:
-        model: on the device.
+        model: one network or two, on the device.
         data: training samples.
-        held_out: crops of the network's own size for the evaluation.
+        held_out, in_scenes: crops for the evaluation.
         sizes: sides of the input, px, each for an equal share of the run; the last one is the contract's.
     """
 
     def __init__(
-        self, model: A2J, data: HandData, held_out: list[CropBatch], sizes: tuple[int, ...] | None = None
+        self,
+        model: Siblings[A2J],
+        data: HandData,
+        held_out: list[CropBatch],
+        in_scenes: Sequence[SceneCropBatch] = (),
+        sizes: tuple[int, ...] | None = None,
     ) -> None:
         self.model, self.held_out, self._data = model, held_out, data
-        contract = model.contract
+        self._in_scenes = in_scenes
+        self._contract = contract = model.first.contract
         assert contract.crop_mm is not None
         self._sizes = sizes or (contract.size,)
-        self._ring = data.ring()
+        self._rings = data.rings()
         self._augment = HandAugmentation(
             contract.depth_range_mm,
             contract.crop_mm / contract.size,
             upright=UPRIGHT_SHARE if contract.upright else 0.0,
             skeleton=contract.skeleton,
         )
+        self._sided = any(network.side_head is not None for network in model.members)
         device = next(model.parameters()).device
         self._anchors = {size: anchor_grid(size).to(device) for size in self._sizes}
         self._generator = torch.Generator(device)
@@ -105,51 +169,94 @@ class HandTask:
     def cost(self, progress: float) -> float:
         return float(self.size_at(progress) ** 2)
 
-    def samples(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """The augmented samples of a step: (N, 1, size, size), (N, J, 3) column, row, depth px."""
+    def samples(self, step: int, size: int) -> RenderedHands:
+        """The augmented samples of a step, `size` px wide."""
         self._generator.manual_seed(derived_seed(self._data.seed, self._data.rank, step, 1))
         choice = torch.Generator().manual_seed(derived_seed(self._data.seed, self._data.rank, step, 2))
-        picks = self._ring.draw(step, choice)
-        images = torch.cat([block.images[rows] for block, rows in picks]).float()
-        joints = torch.cat([block.joints[rows] for block, rows in picks])
-        return self._augment(images, joints, size, self._generator, size / self.model.contract.size)
+        picks = [pick for ring in self._rings for pick in ring.draw(step, choice)]
+        hands = RenderedHands.joined([block[rows] for block, rows in picks])
+        images, joints = self._augment(
+            hands.images.float(), hands.joints, size, self._generator, size / self._contract.size
+        )
+        return RenderedHands(images, joints, hands.present, hands.told)
 
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
+        """Mirrored crops have a part in the side head's losses only."""
         size = self.size_at(progress)
-        images, joints = self.samples(step, size)
-        target = joints[..., [1, 0, 2]]  # row, column, depth
-        output = A2JOutput(*model(images.contiguous(memory_format=torch.channels_last)))
-        anchors = self._anchors[size]
-        sigma = 10.0 / 176.0 * size  # 15 mm
-        main = joint_loss(aggregate(*output, anchors), target)
-        dense = dense_anchor_loss(output, anchors, target, sigma)
-        weight = 0.1 + 0.45 * (1.0 + math.cos(math.pi * progress))
-        return {"total": main + weight * dense, "joints": main, "dense": dense}
+        hands = self.samples(step, size)
+        mirrored = torch.arange(len(hands.images), device=hands.images.device) % _MIRROR_EVERY == 0
+        mirrored &= torch.full_like(mirrored, self._sided)
+        images = torch.where(mirrored[:, None, None, None], hands.images.flip(-1), hands.images)
+        answers = model(images.contiguous(memory_format=torch.channels_last))
+        rows = (hands.told & ~mirrored).nonzero().squeeze(1)
+        target = hands.joints[rows][..., [1, 0, 2]]  # row, column, depth
+        losses: dict[str, Tensor] = {}
+        taught: Tensor | None = None
+        for name, (*votes, about) in zip(NAMES, map(_with_sides, answers), strict=False):
+            output = A2JOutput(*(part[rows] for part in votes))
+            found = aggregate(*output, self._anchors[size])
+            terms = self._terms(found, output, target, size, progress)
+            if taught is not None:
+                terms["teacher"] = progress * _TEACHER_WEIGHT * F.smooth_l1_loss(found.positions, taught)
+            told = (hands.present == 1) & ~mirrored, (hands.present == 1) & mirrored
+            kinds = {"side": told, "presence": (hands.present == 1, hands.present == 0)}
+            for (kind, (yes, no)), logits in zip(kinds.items(), about, strict=False):
+                terms[kind] = _SIDE_WEIGHT * balanced_loss(logits, yes, no)
+            taught = found.positions.detach()
+            losses |= named(name, terms)
+        return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
-    def evaluate(self, model: A2J, progress: float) -> dict[str, float]:
+    def _terms(
+        self, found: AggregatedJoints, output: A2JOutput, target: Tensor, size: int, progress: float
+    ) -> dict[str, Tensor]:
+        sigma = 10.0 / 176.0 * size  # 15 mm
+        dense = dense_anchor_loss(output, self._anchors[size], target, sigma)
+        weight = 0.1 + 0.45 * (1.0 + math.cos(math.pi * progress))
+        return {"joints": joint_loss(found, target), "dense": weight * dense}
+
+    def evaluate(self, model: Siblings[A2J], progress: float) -> dict[str, float]:
         size = self.size_at(progress)
-        return {"input_px": float(size), **hand_figures(model, self.held_out, size)}
+        figures: dict[str, float] = {"input_px": float(size)}
+        for name, network in zip(NAMES, model.members, strict=False):
+            figures |= named(name, hand_figures(network, self.held_out, size))
+            figures |= named(name, scene_hand_figures(network, self._in_scenes, size))
+        return figures
 
     def score(self, figures: dict[str, float]) -> float:
         """Mean error; weights that have not seen inputs of the full size cannot be the best."""
-        return figures["mean_mm"] if figures["input_px"] == self.model.contract.size else math.inf
+        if figures["input_px"] != self._contract.size:
+            return math.inf
+        return sum(figures[key] for key in ("mean_mm", "light_mean_mm") if key in figures)
 
-    def picture(self, model: A2J, progress: float) -> NDArray[np.uint8]:
-        """48 held-out crops with the answer in colours and the truth in white."""
+    def picture(self, model: Siblings[A2J], progress: float) -> NDArray[np.uint8]:
+        """48 held-out crops with the first network's answer in colours and the truth in white."""
         batch = self.held_out[0]
         images = batch.images[:48]
         seen = images.to(next(model.parameters()).device)
-        found = predict_hands(model, seen, self.size_at(progress)).cpu().numpy()
+        found = predict_hands(model.first, seen, self.size_at(progress)).cpu().numpy()
         side, pictures = 160, []
         for image, answer, truth in zip(images[:, 0].numpy(), found, batch.joints.numpy(), strict=False):
             picture, scale = grey(image, -1.0, 1.0, side), side / len(image)
-            draw_bones(picture, truth[:, :2] * scale, model.contract.skeleton, TRUTH)
-            draw_bones(picture, answer[:, :2] * scale, model.contract.skeleton)
+            draw_bones(picture, truth[:, :2] * scale, self._contract.skeleton, TRUTH)
+            draw_bones(picture, answer[:, :2] * scale, self._contract.skeleton)
             pictures.append(picture)
         return sheet(pictures, 8)
 
-    def export(self, path: Path, model: A2J, meta: dict[str, Any]) -> None:
-        save_a2j(path, model, meta)
+    def export(self, path: Path, model: Siblings[A2J], meta: dict[str, Any]) -> None:
+        for name, network in zip(NAMES, model.members, strict=False):
+            save_a2j(weights_path(path, name), network, meta)
+
+
+def _with_sides(answer: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
+    classification, offsets, depths, *about = answer
+    return classification, offsets, depths, about
+
+
+def balanced_loss(logits: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Cross-entropy of (N,) logits; both kinds count alike, however many there are of each, (N,) bool."""
+    errors = F.softplus(torch.where(yes, -logits.float(), logits.float()))
+    positive, negative = ((errors * kind).sum() / kind.sum().clamp(min=1) for kind in (yes, no))
+    return (positive + negative) / 2
 
 
 def hand_contract(size: int, crop_mm: float = 260.0) -> HandInput:

@@ -54,19 +54,6 @@ class Task(Protocol):
         """Writes weights that can be shipped."""
 
 
-class _InPrecision(nn.Module):
-    """A network that computes in another type; samples and losses around it keep theirs."""
-
-    def __init__(self, network: nn.Module, device: torch.device, precision: torch.dtype) -> None:
-        super().__init__()
-        self._network, self._device, self._precision = network, device, precision
-
-    def forward(self, x: Tensor) -> Any:
-        """The network's outputs, in the other type."""
-        with torch.autocast(self._device.type, self._precision):
-            return self._network(x)
-
-
 class Training:
     """One run of a task.
 
@@ -90,7 +77,7 @@ class Training:
         workers: Workers | None = None,
         meta: dict[str, Any] | None = None,
     ) -> None:
-        self.task, self.options, self.device = task, options, device
+        self.task, self.options, self.device, self.precision = task, options, device, precision
         self.workers, self.meta = workers or Workers(), meta or {}
         self.folder = RunFolder(options.out, options.resume, options.tensorboard, self.workers.first)
         self.average = WeightAverage(task.model, options.ema)
@@ -104,8 +91,7 @@ class Training:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
         if self.workers.count > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
-        if precision is not None:
-            self.network = _InPrecision(self.network, device, precision)
+        self.network = _Autocast(self.network, device.type, precision)
         limit = None if options.minutes is None else 60.0 * options.minutes
         self._deadline = None if limit is None else Deadline(limit, task.cost, 0.01 * limit)
 
@@ -264,6 +250,19 @@ class Training:
         plan = Plan(*state["plan"])
         steps = self.options.steps
         self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
+
+
+class _Autocast(nn.Module):
+    """Computes the network, and nothing else, in another precision: samples are rendered in float32."""
+
+    def __init__(self, network: nn.Module, device_type: str, precision: torch.dtype | None) -> None:
+        super().__init__()
+        self.network = network
+        self._device_type, self._precision = device_type, precision
+
+    def forward(self, *inputs: Tensor) -> Any:
+        with torch.autocast(self._device_type, self._precision, enabled=self._precision is not None):
+            return self.network(*inputs)
 
 
 def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:

@@ -65,13 +65,20 @@ def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     length.add_argument("--epochs", type=float, help="with --data: how often each frame is used")
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="start from these weights; a second file: of the light network beside",
+    )
     parser.add_argument("--batch", type=int, help="samples for each step and process")
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--replay", type=int, help="how often a rendered sample is used")
+    parser.add_argument("--block", type=int, help="samples rendered at once, about")
     parser.add_argument("--evaluations", type=int, default=20, help="number of evaluations in the run")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
 

@@ -9,10 +9,12 @@ import torch
 
 if TYPE_CHECKING:
     from pipeline.synthetic.crops import CropBatch
+    from pipeline.synthetic.scene_crops import SceneCropBatch
     from pipeline.synthetic.scenes import SceneBatch
 
 # (number of the block, samples) -> the block: the same numbers give the same samples.
 RenderCrops: TypeAlias = "Callable[[int, int], CropBatch]"
+RenderSceneCrops: TypeAlias = "Callable[[int, int], SceneCropBatch]"
 RenderScenes: TypeAlias = "Callable[[int, int], SceneBatch]"
 
 TEST_SEED = 0x7E57_0000  # the test split; no run draws from its streams
@@ -47,6 +49,18 @@ def crop_renderer(
     return render
 
 
+def scene_crop_renderer(device: torch.device, seed: int, size: int, crop_mm: float) -> RenderSceneCrops:
+    """Renders crops of hands, and of none, out of scenes with people."""
+    from pipeline.synthetic.scene_crops import SceneCropGenerator
+
+    generator = SceneCropGenerator(device, size, crop_mm)
+
+    def render(number: int, count: int) -> SceneCropBatch:
+        return generator.batch(count, derived_seed(seed, number))
+
+    return render
+
+
 def scene_renderer(device: torch.device, seed: int) -> RenderScenes:
     """Renders scenes with people."""
     from pipeline.synthetic.scenes import SceneGenerator
@@ -60,6 +74,12 @@ def scene_renderer(device: torch.device, seed: int) -> RenderScenes:
 def fixed_crops(count: int, seed: int, size: int, crop_mm: float) -> list[CropBatch]:
     """The first `count` crops of a fixed set, rendered on the CPU whatever the run's device."""
     render = crop_renderer(torch.device("cpu"), seed, size, crop_mm, poses=8192)
+    return [render(number, n) for number, n in enumerate(_blocks(count))]
+
+
+def fixed_scene_crops(count: int, seed: int, size: int, crop_mm: float) -> list[SceneCropBatch]:
+    """The first `count` crops of a fixed set, rendered on the CPU."""
+    render = scene_crop_renderer(torch.device("cpu"), seed, size, crop_mm)
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 

@@ -15,7 +15,8 @@ class ReplayRing(Generic[Block]):
     """A sliding window over an endless sequence of rendered blocks.
 
     Which blocks are held, and what a step draws from them, depends on the step alone: a resumed run
-    renders the same ring again and goes on as if nothing had happened.
+    renders the same ring again and goes on as if nothing had happened. Samples that are used once are dealt
+    out in their order: each is as random as any other.
 
     Args:
         render: makes block number n.
@@ -31,13 +32,14 @@ class ReplayRing(Generic[Block]):
         self._render = render
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self.block_size, self.batch_size, self.reuse, self.capacity = block_size, batch_size, reuse, capacity
-        if block_size < batch_size:
-            raise ValueError(f"a block of {block_size} samples cannot fill a batch of {batch_size}")
+        if block_size < batch_size or (reuse == 1 and block_size % batch_size):
+            raise ValueError(f"a block of {block_size} samples cannot fill batches of {batch_size}")
 
     def window(self, step: int) -> range:
         """Numbers of the blocks that a step draws from."""
         newest = step * self.batch_size // (self.block_size * self.reuse)
-        return range(max(0, newest + 1 - self.capacity), newest + 1)
+        held = 1 if self.reuse == 1 else self.capacity
+        return range(max(0, newest + 1 - held), newest + 1)
 
     def draw(self, step: int, generator: torch.Generator) -> list[tuple[Block, list[int]]]:
         """The samples of a step, none twice.
@@ -55,6 +57,9 @@ class ReplayRing(Generic[Block]):
         for number in window:
             if number not in self._blocks:
                 self._blocks[number] = self._render(number)
+        if self.reuse == 1:
+            first = step * self.batch_size % self.block_size
+            return [(self._blocks[window[0]], list(range(first, first + self.batch_size)))]
         chosen = torch.randperm(len(window) * self.block_size, generator=generator)[: self.batch_size]
         picks: dict[int, list[int]] = {}
         for index in sorted(chosen.tolist()):

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_centernet
@@ -24,6 +26,7 @@ from pipeline.training.evaluate_synthetic import LEAST_VISIBLE, detect_scenes, s
 from pipeline.training.losses import box_losses, focal_loss
 from pipeline.training.rendered import RenderScenes, derived_seed
 from pipeline.training.replay import ReplayRing
+from pipeline.training.siblings import NAMES, Siblings, named, weights_path
 
 if TYPE_CHECKING:
     from pipeline.synthetic.scenes import SceneBatch
@@ -49,7 +52,8 @@ class SceneData:
         seed, rank: of the run and of this process; they name the stream of samples.
         batch: samples in a step.
         reuse: how often a rendered scene is used.
-        block, capacity: scenes rendered at once, and blocks held, when they are used more than once.
+        block: scenes rendered at once, about; a GPU wants many.
+        capacity: blocks held, when scenes are used more than once.
     """
 
     render: RenderScenes
@@ -61,9 +65,7 @@ class SceneData:
     capacity: int = 16
 
     def ring(self) -> ReplayRing[RenderedScenes]:
-        if self.reuse == 1:
-            return ReplayRing(self._rendered(self.batch), self.batch, self.batch, 1, 1)
-        size = max(self.block, self.batch)
+        size = self.batch * max(1, round(self.block / self.batch))
         return ReplayRing(self._rendered(size), size, self.batch, self.reuse, self.capacity)
 
     def _rendered(self, count: int) -> Callable[[int], RenderedScenes]:
@@ -76,14 +78,12 @@ class SceneData:
 def packed(scenes: SceneBatch) -> RenderedScenes:
     """Scenes in little memory; hands that are hardly seen are to be ignored."""
     images = torch.stack([scenes.depth, scenes.ir], dim=1).clamp(0.0, _INT16_MAX).round().short()
-    count, device = len(scenes.boxes), images.device
-    boxes = torch.zeros(count, _MOST_HANDS, 4, device=device)
-    classes = torch.zeros(count, _MOST_HANDS, dtype=torch.int64, device=device)
-    state = torch.zeros_like(classes)
-    for n, (box, side, visible) in enumerate(zip(scenes.boxes, scenes.classes, scenes.visible, strict=True)):
-        k = min(len(box), _MOST_HANDS)
-        boxes[n, :k], classes[n, :k] = box[:k], side[:k]
-        state[n, :k] = torch.where(visible[:k] < LEAST_VISIBLE, -1, 1)
+    states = [torch.where(visible < LEAST_VISIBLE, -1, 1) for visible in scenes.visible]
+    boxes, classes, state = (
+        pad_sequence(parts, batch_first=True) for parts in (scenes.boxes, scenes.classes, states)
+    )
+    boxes = pad(boxes, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS]
+    classes, state = (pad(part, (0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (classes, state))
     return RenderedScenes(images, BoxBatch(boxes, classes, state))
 
 
@@ -91,7 +91,7 @@ class SceneTask:
     """CenterNet, its data and its losses.
 
     Args:
-        model: on the device.
+        model: one network or two, on the device.
         data: training samples.
         held_out: scenes for the evaluation.
         stages: (progress, side px): windows of that side until that progress; then whole images.
@@ -100,13 +100,14 @@ class SceneTask:
 
     def __init__(
         self,
-        model: CenterNet,
+        model: Siblings[CenterNet],
         data: SceneData,
         held_out: list[SceneBatch],
         stages: tuple[tuple[float, int], ...] = ((0.5, 128), (0.92, 192)),
         workers: Workers | None = None,
     ) -> None:
         self.model, self._data, self._held_out, self._stages = model, data, held_out, stages
+        self._contract = model.first.contract
         self._workers = workers or Workers()
         self._ring = data.ring()
         self._augment = SceneAugmentation()
@@ -116,7 +117,7 @@ class SceneTask:
         for until, size in self._stages:
             if progress < until:
                 return size
-        return self.model.contract.size
+        return self._contract.size
 
     def cost(self, progress: float) -> float:
         return float(self.size_at(progress) ** 2)
@@ -136,41 +137,53 @@ class SceneTask:
         camera = self._augment.conditions(len(images), images.device, self._generator)
         whole = size == images.shape[-1]
         coarse = images if whole else images[..., ::2, ::2]  # enough for the statistics
-        statistics = image_statistics(*camera.seen(*coarse.unbind(1)), self.model.contract)
+        statistics = image_statistics(*camera.seen(*coarse.unbind(1)), self._contract)
         if whole:
             labels = self._augment.in_view(labels, size)
         else:
             images, labels = self._augment.windows(images, labels, size, self._generator)
         depth, ir = camera.seen(*images.unbind(1))
         depth = camera.grained(depth, self._generator)
-        inputs = detector_batch(depth, ir, self.model.contract, statistics)
+        inputs = detector_batch(depth, ir, self._contract, statistics)
         return self._augment.flipped(inputs, labels, self._generator)
 
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
-        size, contract = self.size_at(progress), self.model.contract
+        size, contract = self.size_at(progress), self._contract
         images, labels = self.samples(step, size)
-        output = model(images.contiguous(memory_format=torch.channels_last)).float()
+        answers = model(images.contiguous(memory_format=torch.channels_last))
         targets = detector_targets(labels, contract, size)
         classes = len(contract.classes)
         # Means over all processes, so that several make the same step as one with the whole batch.
         num_boxes = self._workers.mean(targets.num_boxes.float()).clamp(min=1.0)
         weight = self._workers.mean(targets.box_weight.sum()).clamp(min=1.0)
-        heat = focal_loss(output[:, :classes], targets, num_boxes)
-        l1, giou = box_losses(output[:, classes:], targets, contract, weight)
-        return {"total": heat + l1 + giou, "heat": heat, "l1": l1, "giou": giou}
+        losses: dict[str, Tensor] = {}
+        for name, answer in zip(NAMES, answers, strict=False):
+            output = answer.float()
+            heat = focal_loss(output[:, :classes], targets, num_boxes)
+            l1, giou = box_losses(output[:, classes:], targets, contract, weight)
+            losses |= named(name, {"heat": heat, "l1": l1, "giou": giou})
+        return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
-    def evaluate(self, model: CenterNet, progress: float) -> dict[str, float]:
-        return scene_figures(model, self._held_out)
+    def evaluate(self, model: Siblings[CenterNet], progress: float) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for name, network in zip(NAMES, model.members, strict=False):
+            figures |= named(name, scene_figures(network, self._held_out))
+        return figures
 
     def score(self, figures: dict[str, float]) -> float:
-        return -(figures["ap50"] + figures["ap75"] + 0.5 * np.nan_to_num(figures["handedness"]))
+        factors = {"ap50": 1.0, "ap75": 1.0, "handedness": 0.5}
+        return -sum(
+            factor * float(np.nan_to_num(figures.get(key, 0.0)))
+            for name in NAMES
+            for key, factor in named(name, factors).items()
+        )
 
-    def picture(self, model: CenterNet, progress: float) -> NDArray[np.uint8]:
-        """24 held-out scenes with detections (left blue, right orange) and the truth in white."""
+    def picture(self, model: Siblings[CenterNet], progress: float) -> NDArray[np.uint8]:
+        """24 held-out scenes, the first network's detections (left blue, right orange), truth in white."""
         batch = self._held_out[0]
         depth, device = batch.depth[:24], next(model.parameters()).device
-        inputs = detector_batch(depth.to(device), batch.ir[:24].to(device), model.contract)
-        found = detect_scenes(model, inputs)
+        inputs = detector_batch(depth.to(device), batch.ir[:24].to(device), self._contract)
+        found = detect_scenes(model.first, inputs)
         pictures = []
         for image, truth, (boxes, scores, classes) in zip(depth, batch.boxes, found, strict=False):
             near = image.numpy()
@@ -179,13 +192,14 @@ class SceneTask:
                 draw_box(picture, box, TRUTH)
             for box, score, side in zip(boxes, scores, classes, strict=True):
                 if score > 0.3:
-                    colour = SIDE_COLOURS[model.contract.classes[side]]
+                    colour = SIDE_COLOURS[self._contract.classes[side]]
                     draw_box(picture, box, colour, f"{score:.2f}")
             pictures.append(picture)
         return sheet(pictures, 6)
 
-    def export(self, path: Path, model: CenterNet, meta: dict[str, Any]) -> None:
-        save_centernet(path, model, meta)
+    def export(self, path: Path, model: Siblings[CenterNet], meta: dict[str, Any]) -> None:
+        for name, network in zip(NAMES, model.members, strict=False):
+            save_centernet(weights_path(path, name), network, meta)
 
 
 def scene_contract() -> DetectorInput:

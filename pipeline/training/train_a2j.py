@@ -1,6 +1,6 @@
 """Trains A2J on rendered hands, or as its authors do on a published data set.
 
-python3 -m pipeline.training.train_a2j --minutes 20
+python3 -m pipeline.training.train_a2j --minutes 20 [--light 0.375:96]
 python3 -m pipeline.training.train_a2j --data nyu DIR --epochs 34
 torchrun --nproc-per-node 2 -m pipeline.training.train_a2j ...     (one process for each GPU)
 """
@@ -10,27 +10,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.constants import A2J_INPUT_SIZE
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.training.commands import Place, train
-from pipeline.training.evaluate_synthetic import hand_crops
+from pipeline.training.evaluate_synthetic import hand_crops, scene_hand_crops
 from pipeline.training.hand_folder_task import RECIPES, FolderAugmentation, HandFolderTask, Recipe
 from pipeline.training.hand_folders import NYU_JOINTS, read_hands2017, read_icvl, read_msra, read_nyu
 from pipeline.training.hand_task import HandData, HandTask, hand_contract
 from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
-from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed
+from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
+from pipeline.training.siblings import Siblings
 
-_OURS = {"backbone": "resnet18", "lr": 1e-3, "held_out": 512}
+_OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
 PRESETS = {
-    "cpu": {"batch": 32, "replay": 4, "width": 0.5, "head_width": 64, "size": 96, **_OURS},
-    "cuda": {"batch": 128, "replay": 1, "width": 1.0, "head_width": 256, "size": 176, **_OURS},
+    "cpu": {"batch": 32, "replay": 4, "block": 256, "width": 0.375, "head_width": 96, **_OURS},
+    "cuda": {"batch": 128, "replay": 1, "block": 2048, "width": 1.0, "head_width": 128, **_OURS},
 }
 
 
@@ -57,7 +60,7 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
     contract = RECIPES[kind].contract(skeleton, arguments.size)
     model = A2J(arguments.backbone, skeleton.num_joints, arguments.width, arguments.head_width, contract)
     if arguments.init:
-        transfer(model, load_a2j(arguments.init).state_dict())
+        transfer(model, load_a2j(arguments.init[0]).state_dict())
     model = model.to(place.device).to(memory_format=torch.channels_last)
     return HandFolderTask(
         model,
@@ -71,33 +74,62 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
     )
 
 
-def make_task(arguments: argparse.Namespace, place: Place) -> Task:
-    """Network and data that the arguments ask for."""
+def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
+    """Networks and rendered hands that the arguments ask for.
+
+    Raises:
+        UsageError: weights to start from that read no metric crops of one hand, or no light ones beside.
+    """
     if arguments.init:
-        model = load_a2j(arguments.init).train()
-        model.side_head = None  # it belongs to the features as they were: train_side makes another
+        networks = [_started(path) for path in arguments.init]
     else:
-        contract = hand_contract(arguments.size)
-        model = A2J(arguments.backbone, 21, arguments.width, arguments.head_width, contract)
-    return make_hand_task(model, arguments, place)
-
-
-def make_hand_task(model: A2J, arguments: argparse.Namespace, place: Place) -> HandTask:
-    """A network, moved to the device, and the rendered hands that the arguments ask for."""
-    model = model.to(place.device).to(memory_format=torch.channels_last)
-    size, crop_mm = model.contract.size, model.contract.crop_mm
-    assert crop_mm is not None
-    rendered = 2 * round(size * arguments.margin / 2)
+        shapes = [(arguments.width, arguments.head_width)]
+        shapes += [arguments.light] if arguments.light else []
+        networks = [
+            A2J(
+                arguments.backbone,
+                21,
+                width,
+                head,
+                hand_contract(arguments.size),
+                side_head=True,
+                presence=True,
+            )
+            for width, head in shapes
+        ]
+    contract = networks[0].contract
+    if any(network.contract != contract for network in networks):
+        raise UsageError(
+            "the networks of --init have different inputs: they cannot learn from the same crops"
+        )
+    model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
+    assert contract.crop_mm is not None
+    rendered = 2 * round(contract.size * arguments.margin / 2)
     stream = derived_seed(arguments.seed, place.workers.rank)
+    shape = rendered, contract.crop_mm * rendered / contract.size
     data = HandData(
-        crop_renderer(place.device, stream, rendered, crop_mm * rendered / size),
+        crop_renderer(place.device, stream, *shape),
         arguments.seed,
         place.workers.rank,
         arguments.batch,
         arguments.replay,
+        arguments.block,
+        scene_crop_renderer(place.device, stream, *shape),
     )
-    held_out = hand_crops(model.contract, arguments.held_out, HELD_OUT_SEED)
-    return HandTask(model, data, held_out, arguments.sizes)
+    held_out = hand_crops(contract, arguments.held_out, HELD_OUT_SEED)
+    in_scenes = scene_hand_crops(contract, arguments.held_out, HELD_OUT_SEED)
+    return HandTask(model, data, held_out, in_scenes, arguments.sizes)
+
+
+def _started(path: Path) -> A2J:
+    model = load_a2j(path).train()
+    if model.contract.handedness is None or model.contract.crop_mm is None:
+        raise UsageError(
+            f"{path} reads no metric crops of one hand: give a network that was trained on those"
+        )
+    if not model.presence:
+        model.add_side_head()
+    return model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +140,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", choices=BACKBONES)
     parser.add_argument("--width", type=float, help="factor on the backbone's channels")
     parser.add_argument("--head-width", type=int, help="channels of the heads")
+    parser.add_argument(
+        "--light",
+        type=_light,
+        metavar="WIDTH:HEAD",
+        help="train a lighter network beside it, which learns from its answers too, e.g. 0.375:96",
+    )
     parser.add_argument("--size", type=int, help="side of the input, px")
     parser.add_argument(
         "--sizes", type=_sizes, help="let the input grow, e.g. 64,96,128: each for an equal share of the run"
@@ -130,6 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         authors_presets(RECIPES[data.kind]),
         lambda given, place: make_folder_task(given, place, data),
     )
+
+
+def _light(text: str) -> tuple[float, int]:
+    width, _, head = text.partition(":")
+    return float(width), int(head)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

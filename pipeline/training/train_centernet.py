@@ -1,6 +1,6 @@
 """Trains CenterNet on rendered scenes, or on your own recorded and annotated frames.
 
-python3 -m pipeline.training.train_centernet --minutes 20
+python3 -m pipeline.training.train_centernet --minutes 20 [--light 0.375]
 python3 -m pipeline.training.train_centernet --data real DIR --mix 0.5 --epochs 30
 torchrun --nproc-per-node 2 -m pipeline.training.train_centernet ...     (one process for each GPU)
 """
@@ -24,25 +24,41 @@ from pipeline.training.recorded_scenes import Classes, read_recorded
 from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
+from pipeline.training.siblings import Siblings
 
 PRESETS = {
-    "cpu": {"batch": 16, "replay": 24, "width": 0.5, "lr": 1e-3},
-    "cuda": {"batch": 64, "replay": 2, "width": 1.0, "lr": 1e-3},
+    "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
+    "cuda": {"batch": 64, "replay": 3, "block": 512, "width": 1.0, "lr": 1e-3},
 }
 
 
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
-        model = load_centernet(arguments.init).train()
+        networks = [load_centernet(path).train() for path in arguments.init]
     else:
         contract = scene_contract()
-        model = CenterNet(len(contract.classes), arguments.width, plain_head=True, contract=contract)
-    model = model.to(place.device).to(memory_format=torch.channels_last)
-    render = scene_renderer(place.device, derived_seed(arguments.seed, place.workers.rank))
-    data = SceneData(render, arguments.seed, place.workers.rank, arguments.batch, arguments.replay)
+        widths = [arguments.width, *([arguments.light] if arguments.light else [])]
+        networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
+    if any(network.contract != networks[0].contract for network in networks):
+        raise UsageError(
+            "the networks of --init have different inputs: they cannot learn from the same scenes"
+        )
+    model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
     held_out = fixed_scenes(arguments.held_out, HELD_OUT_SEED)
-    return SceneTask(model, data, held_out, arguments.stages, place.workers)
+    return SceneTask(model, _scenes(arguments, place), held_out, arguments.stages, place.workers)
+
+
+def _scenes(arguments: argparse.Namespace, place: Place, batch: int | None = None) -> SceneData:
+    render = scene_renderer(place.device, derived_seed(arguments.seed, place.workers.rank))
+    return SceneData(
+        render,
+        arguments.seed,
+        place.workers.rank,
+        batch or arguments.batch,
+        arguments.replay,
+        arguments.block,
+    )
 
 
 def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataChoice) -> Task:
@@ -59,10 +75,10 @@ def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataCh
             "nothing recorded to train on: use less than 1, and annotate"
         )
     if arguments.init:
-        model = load_centernet(arguments.init).train()
+        model = load_centernet(arguments.init[0]).train()
         if model.contract.classes != frames.classes:
             raise UsageError(
-                f"{arguments.init} knows {_named(model.contract.classes)}, the frames "
+                f"{arguments.init[0]} knows {_named(model.contract.classes)}, the frames "
                 f"{_named(frames.classes)}: "
                 "label them alike (prelabel --handedness), or leave --init out"
             )
@@ -72,9 +88,8 @@ def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataCh
     model = model.to(place.device).to(memory_format=torch.channels_last)
     rendered = None
     if rendered_count:
-        render = scene_renderer(place.device, derived_seed(arguments.seed, place.workers.rank))
-        scenes = SceneData(render, arguments.seed, place.workers.rank, rendered_count, arguments.replay)
-        rendered = SceneTask(model, scenes, [], (), place.workers)
+        scenes = _scenes(arguments, place, rendered_count)
+        rendered = SceneTask(Siblings([model]), scenes, [], (), place.workers)
     return RecordedTask(
         model,
         frames,
@@ -97,6 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_loop_options(parser, "centernet")
     parser.add_argument("--width", type=float, help="factor on the network's channels")
+    parser.add_argument(
+        "--light", type=float, metavar="WIDTH", help="train a lighter network beside it, e.g. 0.375"
+    )
     parser.add_argument(
         "--stages",
         type=_stages,

@@ -43,9 +43,18 @@ def test_samples_are_used_about_as_often_as_asked() -> None:
 
 
 def test_without_reuse_every_sample_is_new() -> None:
-    source = ReplayRing(lambda number: number, block_size=4, batch_size=4, reuse=1, capacity=1)
+    source = ring([], reuse=1)
     samples = [sample for step in range(20) for sample in drawn(source, step)]
     assert len(set(samples)) == len(samples) == 80
+    assert {block for block, _ in samples} == set(range(10))
+    assert drawn(ring([], reuse=1), 13) == samples[13 * 4 : 14 * 4]
+
+
+def test_a_block_must_fill_batches() -> None:
+    with pytest.raises(ValueError, match="block of 4"):
+        ReplayRing(lambda number: number, block_size=4, batch_size=8, reuse=3, capacity=1)
+    with pytest.raises(ValueError, match="block of 8"):
+        ReplayRing(lambda number: number, block_size=8, batch_size=3, reuse=1, capacity=1)
 
 
 @settings(max_examples=50, deadline=None)

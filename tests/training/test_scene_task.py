@@ -10,6 +10,7 @@ from pipeline.networks.checkpoints import load_centernet
 from pipeline.synthetic.scenes import SceneBatch
 from pipeline.training.evaluate_synthetic import scene_boxes, scene_figures
 from pipeline.training.scene_task import SceneData, SceneTask, packed, scene_contract
+from pipeline.training.siblings import Siblings
 
 
 def boxes_before_a_wall(number: int, count: int) -> SceneBatch:
@@ -26,9 +27,11 @@ def boxes_before_a_wall(number: int, count: int) -> SceneBatch:
     return SceneBatch(depth, ir, boxes, sides, whole, [torch.zeros(1, 21, 3)] * count)
 
 
-def task(reuse: int = 4) -> SceneTask:
+def task(reuse: int = 4, networks: int = 1) -> SceneTask:
     torch.manual_seed(0)
-    model = CenterNet(2, 0.125, plain_head=True, contract=scene_contract())
+    model = Siblings(
+        [CenterNet(2, 0.125, plain_head=True, contract=scene_contract()) for _ in range(networks)]
+    )
     data = SceneData(boxes_before_a_wall, 0, 0, batch=4, reuse=reuse, block=8, capacity=2)
     return SceneTask(model, data, [boxes_before_a_wall(99, 4)], stages=((0.5, 64), (0.9, 96)))
 
@@ -58,6 +61,29 @@ def test_a_short_run_lowers_the_loss() -> None:
     assert sum(totals[-5:]) < 0.7 * sum(totals[:5])
 
 
+def test_a_light_network_learns_beside_the_standard_one(tmp_path: Path) -> None:
+    scenes = task(networks=2)
+    losses = scenes.losses(scenes.model.train(), 0, 0.1)
+    losses["total"].backward()
+    assert all(p.grad is not None for p in scenes.model.parameters())
+    parts = ("heat", "l1", "giou", "light_heat", "light_l1", "light_giou")
+    assert float(losses["total"]) == pytest.approx(sum(float(losses[name]) for name in parts))
+    figures = scenes.evaluate(scenes.model.eval(), 1.0)
+    assert {"ap50", "light_ap50"} <= figures.keys()
+    assert scenes.score({"ap50": 0.5, "light_ap50": 0.25, "handedness": float("nan")}) == -0.75
+    scenes.export(tmp_path / "best.pth", scenes.model, {})
+    first, light = (load_centernet(tmp_path / name) for name in ("best.pth", "best_light.pth"))
+    assert not torch.equal(*(next(network.up_sample1.parameters()) for network in (first, light)))
+
+
+def test_scenes_without_any_hand_are_packed_too() -> None:
+    scenes = boxes_before_a_wall(0, 2)
+    nothing = [torch.zeros(0, 4)] * 2
+    none = [torch.zeros(0)] * 2
+    empty = SceneBatch(scenes.depth, scenes.ir, nothing, [part.long() for part in none], none, scenes.joints)
+    assert not packed(empty).labels.state.any()
+
+
 def test_hardly_visible_hands_are_ignored_and_values_fit() -> None:
     scenes = boxes_before_a_wall(0, 2)
     scenes.visible[1][:] = 0.05
@@ -71,10 +97,10 @@ def test_hardly_visible_hands_are_ignored_and_values_fit() -> None:
 
 def test_figures_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
     scenes = task()
-    (image, *_) = scene_boxes(scenes.model.eval(), boxes_before_a_wall(1, 2))
+    (image, *_) = scene_boxes(scenes.model.eval().first, boxes_before_a_wall(1, 2))
     width, height = image.truth[0, 2:] - image.truth[0, :2]
     assert (width, height) == pytest.approx((80.0, 72.0))
-    figures = scene_figures(scenes.model, [boxes_before_a_wall(1, 4)])
+    figures = scene_figures(scenes.model.first, [boxes_before_a_wall(1, 4)])
     assert figures["hands"] == 4
     scenes.export(tmp_path / "weights.pth", scenes.model, {"note": "a test"})
     assert load_centernet(tmp_path / "weights.pth").contract == scene_contract()

@@ -1,0 +1,57 @@
+"""Several networks that learn from the same samples: the standard one, and a light one for small machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from torch import Tensor, nn
+
+from pipeline.networks.a2j import A2J
+
+Network = TypeVar("Network", bound=nn.Module)
+
+NAMES = ("", "light")  # of the networks, in files and figures
+
+
+class Siblings(nn.Module, Generic[Network]):
+    """Networks with the same input and the same contract; the first one is the standard.
+
+    Args:
+        networks: one, or the standard and a light one.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        if not 0 < len(networks) <= len(NAMES):
+            raise ValueError(f"one to {len(NAMES)} networks learn together, found {len(networks)}")
+        self.networks = nn.ModuleList(networks)
+
+    @property
+    def members(self) -> list[Network]:
+        return [cast(Network, network) for network in self.networks]
+
+    @property
+    def first(self) -> Network:
+        return self.members[0]
+
+    def forward(self, x: Tensor) -> list[Any]:
+        """What each network says about the same batch; an A2J with a side head tells the side too."""
+        return [_all_it_knows(network, x) for network in self.networks]
+
+
+def _all_it_knows(network: nn.Module, x: Tensor) -> Any:
+    if isinstance(network, A2J) and network.side_head is not None:
+        return network.read(x)
+    return network(x)
+
+
+def named(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the network of that name: those of the standard one keep theirs."""
+    return {f"{name}_{key}" if name else key: value for key, value in values.items()}
+
+
+def weights_path(path: Path, name: str) -> Path:
+    """Where the network of that name is written: `best.pth`, `best_light.pth`."""
+    return path.with_stem(f"{path.stem}_{name}") if name else path

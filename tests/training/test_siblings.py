@@ -1,0 +1,36 @@
+"""Networks that learn together: what each says, and where its figures and files are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.networks.a2j import A2J
+from pipeline.training.hand_task import hand_contract
+from pipeline.training.siblings import Siblings, named, weights_path
+
+
+def small(side_head: bool) -> A2J:
+    return A2J(width=0.125, head_width=8, contract=hand_contract(32), side_head=side_head).eval()
+
+
+@torch.no_grad()
+def test_each_network_tells_all_it_knows() -> None:
+    one, other = small(side_head=True), small(side_head=False)
+    x = torch.zeros(2, 1, 32, 32)
+    first, second = Siblings([one, other])(x)
+    assert all(torch.equal(a, b) for a, b in zip(first, one.read(x), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(second, other(x), strict=True))
+
+
+def test_the_standard_network_keeps_its_names() -> None:
+    assert named("", {"ap50": 1}) == {"ap50": 1}
+    assert named("light", {"ap50": 1}) == {"light_ap50": 1}
+    assert weights_path(Path("a/best.pth"), "") == Path("a/best.pth")
+    assert weights_path(Path("a/best.pth"), "light") == Path("a/best_light.pth")
+
+
+def test_none_and_three_are_refused() -> None:
+    for networks in ([], [small(False)] * 3):
+        with pytest.raises(ValueError, match="learn together"):
+            Siblings(networks)
