@@ -123,7 +123,9 @@ class A2J(nn.Module):
         if self.side_head is None:
             raise ValueError("this network has no side head")
         x3, x4 = self.back_bone(x)
-        return (*self._votes(x3, x4), *self.side_head(x4).unbind(1))
+        logits = self.side_head(x4)
+        # Not unbound: engines trace the network, and nothing that is traced tells how long it is.
+        return (*self._votes(x3, x4), *(logits[:, k] for k in range(1 + self.presence)))
 
     def _votes(self, x3: Tensor, x4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (

@@ -25,6 +25,11 @@ DEVICES = [
 CROP = HandInput(size=64, crop_mm=260, outside="far", handedness="right", std=150, depth_range_mm=150)
 
 
+def reader(presence: bool) -> nn.Module:
+    """A network that tells the hand's side, and whether there is one, besides its joints."""
+    return for_engines(A2J(width=0.25, head_width=16, contract=CROP, side_head=True, presence=presence))
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_batches_of_any_size_are_in_half_precision(device: str) -> None:
     spec = EngineSpec(two_heads(), SHAPE, max_batch=3)
@@ -72,7 +77,8 @@ def test_float32_where_half_is_too_coarse(
         (A2J(width=0.25, head_width=16, contract=CROP), (1, 64, 64)),
         (A2J("resnet50", width=0.25, head_width=16, contract=CROP), (1, 64, 64)),
         (A2J("mobilenet", head_width=16, contract=CROP), (1, 64, 64)),
-        (for_engines(A2J(width=0.25, head_width=16, contract=CROP, side_head=True)), (1, 64, 64)),
+        (reader(presence=False), (1, 64, 64)),
+        (reader(presence=True), (1, 64, 64)),
     ],
 )
 def test_captured_networks_follow_their_input(
