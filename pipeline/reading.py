@@ -138,10 +138,20 @@ class HandReader:
         positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
         spreads = voted.spread.numpy().astype(np.float64)
         known = outputs[3].tolist() if self.tells_side else [None] * len(crops)  # log-odds
-        return [
-            CropPose(crop, crop.to_image(position), spread * crop.scale_mm, self._log_odds(crop, logit))
-            for crop, position, spread, logit in zip(crops, positions, spreads, known, strict=True)
-        ]
+        return [self._pose(frame.camera, *one) for one in zip(crops, positions, spreads, known, strict=True)]
+
+    def _pose(
+        self,
+        camera: DepthCamera,
+        crop: HandCrop,
+        position: NDArray[np.float32],
+        spread: NDArray[np.float64],
+        logit: float | None,
+    ) -> CropPose:
+        uvd, spread_mm = crop.to_image(position), spread * crop.scale_mm
+        # A joint where the lens model does not hold is as good as unknown, however the votes agree.
+        spread_mm = np.where(camera.reaches(uvd), spread_mm, crop.scale_mm * self.contract.size)
+        return CropPose(crop, uvd, spread_mm, self._log_odds(crop, logit))
 
     def _centre(self, frame: Frame, found: Detection) -> NDArray[np.float64] | None:
         centre = find_hand(frame.depth, found.box)

@@ -97,6 +97,20 @@ def test_spread_is_that_of_the_votes(frame: Frame) -> None:
 
 
 @pytest.mark.usefixtures("once")
+def test_joints_beyond_the_lens_model_are_not_trusted(frame: Frame) -> None:
+    (free,) = Reading(NearestPoint()).at(frame, BOXES[:1], ["right"])
+    rays = CAMERA.unproject(np.column_stack([free.uvd[:, :2], np.ones(21)]))[:, :2]
+    limited = replace(CAMERA, metric_radius=float(np.median(np.linalg.norm(rays, axis=1))))
+    (pose,) = Reading(NearestPoint()).at(replace(frame, camera=limited), BOXES[:1], ["right"])
+    held = limited.reaches(pose.uvd)
+    assert 9 <= held.sum() <= 12
+    np.testing.assert_array_equal(pose.uvd, free.uvd)
+    np.testing.assert_array_equal(pose.confidence[held], free.confidence[held])
+    assert free.confidence.min() > 0.99
+    assert pose.confidence[~held].max() < 0.01
+
+
+@pytest.mark.usefixtures("once")
 def test_crops_are_centred_on_what_the_weights_were_trained_about(frame: Frame) -> None:
     middle = SIZE // 2
     published = HandInput(size=SIZE, window_px=220.0, window_fx=588.0)
