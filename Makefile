@@ -21,8 +21,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.azure_kinect --source demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --ignore=tests/training
-	$(BIN)/python -m pytest tests/training  # a process of its own: see tests/training/__init__.py
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check

@@ -23,7 +23,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING
 
 from pipeline.command_line import Options, parse_options
-from pipeline.errors import HandPoseError, SourceError
+from pipeline.errors import SourceError, command
 
 if TYPE_CHECKING:  # heavy modules are imported when they are used: --help and wrong use answer at once
     from pipeline.cameras import Camera
@@ -34,6 +34,7 @@ DEMO_FRAMES = 150
 DEMO_VIDEO = Path("output") / "demo.mp4"
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program.
 
@@ -43,13 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pipeline").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that files are closed
-    try:
-        run(prepare(parse_options(arguments)))
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    run(prepare(parse_options(arguments)))
     return 0
 
 

@@ -1,5 +1,12 @@
 """Errors that are the user's to mend: each message is one sentence that says what to try next."""
 
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+Arguments = ParamSpec("Arguments")
+
 
 class HandPoseError(Exception):
     """The run failed; the program ends with exit code 1."""
@@ -15,3 +22,22 @@ class UsageError(HandPoseError):
 
 class SourceError(UsageError):
     """There is nothing to read from: no device, no such file, not a recording; exit code 2."""
+
+
+def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """Makes `main`, which returns an exit code, tell these errors on stderr and return theirs.
+
+    After Ctrl-C it returns 130, as shells do.
+    """
+
+    @wraps(main)
+    def run(*args: Arguments.args, **options: Arguments.kwargs) -> int:
+        try:
+            return main(*args, **options)
+        except HandPoseError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 130
+
+    return run

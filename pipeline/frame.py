@@ -14,6 +14,8 @@ FloatArray = NDArray[np.float64]
 # than its default of five rounds to come back to 1e-3 px at the image corners.
 _UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
 
+_SAME_PX = 0.1  # a ray leads back to its pixel this exactly
+
 
 @dataclass(frozen=True)
 class DepthCamera:
@@ -23,9 +25,11 @@ class DepthCamera:
         width, height: image size, px.
         fx, fy, cx, cy: focal lengths and principal point, px; the centre of the first pixel is (0, 0).
         distortion: (k1, k2, p1, p2, k3, k4, k5, k6) in OpenCV's order, or None for an ideal lens.
+        metric_radius: distance from the optical axis, in the plane z = 1, up to which the lens model holds;
+            None: in the whole image.
 
     Raises:
-        ValueError: a size or focal length that is not positive, or a distortion of another length.
+        ValueError: a size, focal length or radius that is not positive, or a distortion of another length.
     """
 
     width: int
@@ -35,6 +39,7 @@ class DepthCamera:
     cx: float
     cy: float
     distortion: tuple[float, ...] | None = None
+    metric_radius: float | None = None
 
     def __post_init__(self) -> None:
         if self.width <= 0 or self.height <= 0:
@@ -46,6 +51,8 @@ class DepthCamera:
             raise ValueError(
                 f"distortion must be 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(self.distortion)}"
             )
+        if self.metric_radius is not None and not 0 < self.metric_radius < np.inf:
+            raise ValueError(f"metric_radius must be positive and finite, found {self.metric_radius}")
 
     @property
     def matrix(self) -> FloatArray:
@@ -55,6 +62,9 @@ class DepthCamera:
     def unproject(self, uvd: NDArray[np.floating]) -> FloatArray:
         """Pixels with depth to points in the camera's frame.
 
+        Where the lens model does not hold (see `reaches`), a pixel has the last ray that it holds for in the
+        same direction from the image's centre: its depth is right, x and y only tell the side.
+
         Args:
             uvd: (..., 3) column px, row px, depth along the optical axis in mm.
 
@@ -62,14 +72,49 @@ class DepthCamera:
             (..., 3) x right, y down, z forward, mm.
         """
         uvd = np.asarray(uvd, dtype=np.float64)
-        if self.distortion is None:
-            rays = (uvd[..., :2] - (self.cx, self.cy)) / (self.fx, self.fy)
-        elif uvd.size == 0:
-            rays = uvd[..., :2]
-        else:
-            rays = self._undistort(uvd[..., :2].reshape(-1, 1, 2)).reshape((*uvd.shape[:-1], 2))
-        z = uvd[..., 2:]
+        rays, z = self._rays(uvd[..., :2]), uvd[..., 2:]
+        if self.metric_radius is not None:
+            ideal = self._ideal_rays(uvd[..., :2])
+            length = np.maximum(np.linalg.norm(ideal, axis=-1, keepdims=True), 1e-9)
+            held = self._holds(uvd[..., :2], rays)[..., None]
+            rays = np.where(held, rays, ideal * (self.metric_radius / length))
         return np.concatenate([rays * z, z], axis=-1)
+
+    def reaches(self, uvd: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether the lens model holds at pixels.
+
+        Args:
+            uvd: (..., 2 or 3) column px, row px, and what does not matter.
+
+        Returns:
+            (...,).
+        """
+        uv = np.asarray(uvd, dtype=np.float64)[..., :2]
+        if self.metric_radius is None:
+            return np.ones(uv.shape[:-1], dtype=np.bool_)
+        return self._holds(uv, self._rays(uv))
+
+    def valid_pixels(self) -> NDArray[np.bool_]:
+        """(H, W) where the lens model holds: not in the corners of an Azure Kinect's wide modes."""
+        rows, columns = np.mgrid[: self.height, : self.width]
+        return self.reaches(np.stack([columns, rows], axis=-1))
+
+    def _holds(self, uv: NDArray[np.floating], rays: FloatArray) -> NDArray[np.bool_]:
+        """(...,) whether (..., 2) px have the (..., 2) rays that were found for them."""
+        # Outside, the distortion can fold over and the iteration ends on a ray of another pixel, or none.
+        again = self.project(np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1))[..., :2]
+        returned = np.abs(again - uv).max(axis=-1) < _SAME_PX
+        return returned & (np.linalg.norm(rays, axis=-1) <= self.metric_radius)
+
+    def _rays(self, uv: NDArray[np.floating]) -> FloatArray:
+        """(..., 2) px to (..., 2) x / z, y / z."""
+        if self.distortion is None or uv.size == 0:
+            return self._ideal_rays(uv)
+        return self._undistort(uv.reshape(-1, 1, 2)).reshape(uv.shape)
+
+    def _ideal_rays(self, uv: NDArray[np.floating]) -> FloatArray:
+        """The same without the lens distortion."""
+        return (np.asarray(uv, dtype=np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
 
     def _undistort(self, uv: NDArray[np.floating]) -> FloatArray:
         """(N, 1, 2) px to (N, 1, 2) x / z, y / z without the lens distortion."""

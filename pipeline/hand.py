@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.constants import CAMERA_MIRRORED
+
 Handedness = Literal["left", "right"]
+OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
 
@@ -154,3 +157,16 @@ class Hand:
     joints_xyz: NDArray[np.float32]
     confidence: NDArray[np.float32]
     joint_names: tuple[str, ...]
+
+
+@overload
+def in_image(side: Handedness) -> Handedness: ...
+
+
+@overload
+def in_image(side: None) -> None: ...
+
+
+def in_image(side: Handedness | None) -> Handedness | None:
+    """How a person's hand looks in the camera's image, and the other way round."""
+    return OTHER_SIDE[side] if CAMERA_MIRRORED and side is not None else side

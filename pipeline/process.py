@@ -26,7 +26,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pipeline.command_line import ENGINES
-from pipeline.errors import HandPoseError, SourceError, UsageError
+from pipeline.errors import HandPoseError, SourceError, UsageError, command
 
 if TYPE_CHECKING:
     from pipeline.hand_pose import HandPosePipeline
@@ -122,6 +122,7 @@ def output_path(recording: Path, settings: Settings) -> Path:
     return settings.out / f"{Path(os.path.abspath(recording)).stem}.jsonl"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -139,17 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max(1, (os.cpu_count() or 1) // options.workers),
     )
     failed = 0
-    try:
-        _check(options.recordings, settings)
-        with closing(process_all(options.recordings, settings, options.workers)) as outcomes:
-            for outcome in _with_progress(outcomes, options):
-                failed += outcome.error is not None
-                print(_sentence(outcome), file=sys.stderr if outcome.error else sys.stdout)
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    _check(options.recordings, settings)
+    with closing(process_all(options.recordings, settings, options.workers)) as outcomes:
+        for outcome in _with_progress(outcomes, options):
+            failed += outcome.error is not None
+            print(_sentence(outcome), file=sys.stderr if outcome.error else sys.stdout)
     return 1 if failed else 0
 
 

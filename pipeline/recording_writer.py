@@ -285,6 +285,8 @@ class FolderRecorder(Recorder):
             "distortion": None if camera.distortion is None else list(camera.distortion),
             "depth_unit_mm": 1.0,
         }
+        if camera.metric_radius is not None:
+            fields["metric_radius"] = camera.metric_radius
         path = self.path / "camera.json"
         if not path.exists():
             path.write_text(json.dumps(fields, indent=2) + "\n")

@@ -6,7 +6,6 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -14,15 +13,13 @@ from pipeline.frame import Frame
 from pipeline.hand import Hand
 
 
-class StageTimes(Protocol):
-    """Milliseconds that a frame took."""
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds that the stages took for a frame; total_ms is all of them and what lies between."""
 
-    @property
-    def detect_ms(self) -> float: ...
-    @property
-    def pose_ms(self) -> float: ...
-    @property
-    def total_ms(self) -> float: ...
+    detect_ms: float = 0.0
+    pose_ms: float = 0.0
+    total_ms: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +28,7 @@ class Result:
 
     frame: Frame
     hands: Sequence[Hand]
-    times: StageTimes
+    times: Timings
 
 
 class RunSummary:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import HAND_21, Hand, Handedness
+from pipeline.result import Timings
 
 CAMERA = DepthCamera(width=320, height=288, fx=252.0, fy=252.0, cx=160.0, cy=144.0)
 
@@ -53,7 +53,7 @@ class ScriptedPose:
 
     skeleton = HAND_21
     engine_name = "scripted"
-    timings = SimpleNamespace(detect_ms=2.0, pose_ms=1.0, total_ms=3.5)
+    timings = Timings(detect_ms=2.0, pose_ms=1.0, total_ms=3.5)
     track = smooth = True
 
     def __init__(self, **options: Any) -> None:

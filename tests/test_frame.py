@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pipeline.frame import DepthCamera, Frame
 from tests.strategies import KINECT_LENS, cameras
 
 KINECT = DepthCamera(640, 576, 504.6076, 504.7325, 332.7811, 348.8297, KINECT_LENS)
+RADIAL_LENS = (0.5, -0.02, 0.0, 0.0, -0.002, 0.9, 0.08, -0.01)  # it moves pixels along their radius only
 fractions = st.floats(0, 1)
 
 
@@ -62,18 +66,69 @@ def test_principal_point_lies_straight_ahead() -> None:
     np.testing.assert_allclose(camera.unproject(np.array([420, 280, 1000])), [200, 100, 1000])
 
 
+def on_the_radius(camera: DepthCamera, angle: float, radius: float) -> NDArray[np.float64]:
+    """The pixel (u, v, 1000 mm) of a ray that far from the axis in the plane z = 1."""
+    return camera.project(1000 * np.array([radius * np.cos(angle), radius * np.sin(angle), 1.0]))
+
+
+@pytest.mark.parametrize("lens", [None, RADIAL_LENS])
+@pytest.mark.parametrize("angle", np.radians([0, 50, 200, 300]))
+def test_lens_model_ends_at_its_radius(lens: tuple[float, ...] | None, angle: float) -> None:
+    camera = DepthCamera(512, 512, 250.0, 260.0, 255.0, 258.0, lens, metric_radius=0.9)
+    inside, outside = (on_the_radius(camera, angle, radius) for radius in (0.899, 0.901))
+    assert camera.reaches(inside)
+    assert not camera.reaches(outside)
+    beyond = outside + 80 * np.array([np.cos(angle), 260 / 250 * np.sin(angle), 0])  # in the same direction
+    expected = 1000 * np.array([0.9 * np.cos(angle), 0.9 * np.sin(angle), 1.0])
+    for pixel in (outside, beyond):
+        np.testing.assert_allclose(camera.unproject(pixel), expected, atol=1e-6)
+    np.testing.assert_allclose(camera.unproject(inside), expected, atol=1.01)
+    assert np.isfinite(camera.unproject(np.array([1e6, -1e6, 500.0]))).all()
+
+
+def test_valid_pixels_are_a_disc() -> None:
+    camera = DepthCamera(100, 80, 50.0, 40.0, 49.0, 38.0, metric_radius=0.5)
+    rows, columns = np.mgrid[:80, :100]
+    expected = ((columns - 49) / 50) ** 2 + ((rows - 38) / 40) ** 2 <= 0.5**2
+    np.testing.assert_array_equal(camera.valid_pixels(), expected)
+    assert replace(camera, metric_radius=None).valid_pixels().all()
+
+
+def test_a_lens_that_folds_over_has_no_rays_there() -> None:
+    """With k1 = -0.3 the image of a ray moves inwards again beyond a radius of 1 / sqrt(0.9)."""
+    camera = DepthCamera(512, 512, 250.0, 250.0, 255.5, 255.5, (-0.3, 0, 0, 0, 0, 0, 0, 0), metric_radius=1.7)
+    largest = 250 * (2 / 3) / np.sqrt(0.9)  # px from the centre
+    for distance, reached in ((largest - 3, True), (largest + 3, False)):
+        pixel = np.array([255.5 + distance, 255.5, 800.0])
+        assert camera.reaches(pixel) == reached
+        assert abs(camera.unproject(pixel)[0]) <= 1.7 * 800
+
+
+@pytest.mark.parametrize("radius", [None, 0.4])
 @pytest.mark.parametrize("lens", [None, KINECT_LENS])
 @pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0, 3), (2, 21, 3)])
-def test_any_number_of_points_keeps_its_shape(lens: tuple[float, ...] | None, shape: tuple[int, ...]) -> None:
-    camera = DepthCamera(640, 576, 500, 500, 320, 288, lens)
+def test_any_number_of_points_keeps_its_shape(
+    lens: tuple[float, ...] | None, shape: tuple[int, ...], radius: float | None
+) -> None:
+    camera = DepthCamera(640, 576, 500, 500, 320, 288, lens, radius)
     uvd = np.full(shape, 300, np.float32)
     assert camera.unproject(uvd).shape == camera.project(uvd).shape == shape
+    assert camera.reaches(uvd).shape == shape[:-1]
     assert camera.unproject(uvd).dtype == camera.project(uvd).dtype == np.float64
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"width": 0}, {"fx": 0.0}, {"fy": -1.0}, {"cx": np.nan}, {"distortion": (1.0,)}, {"fx": np.inf}],
+    [
+        {"width": 0},
+        {"fx": 0.0},
+        {"fy": -1.0},
+        {"cx": np.nan},
+        {"distortion": (1.0,)},
+        {"fx": np.inf},
+        {"metric_radius": 0.0},
+        {"metric_radius": np.nan},
+    ],
 )
 def test_impossible_cameras_are_refused(change: dict[str, float]) -> None:
     usual = {"width": 640, "height": 576, "fx": 500.0, "fy": 500.0, "cx": 320.0, "cy": 288.0}

@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.cameras.base import Camera
-from pipeline.cameras.calibration import DEPTH_MODES, DepthCalibration, parse_calibration
+from pipeline.cameras.calibration import DEPTH_MODES, LensMask, parse_calibration
 from pipeline.cameras.live import CaptureFailed, NewestFrame
 from pipeline.cameras.usb import depth_sensor_nodes
 from pipeline.constants import AZURE_DEPTH_MODE, AZURE_FPS, AZURE_SYNCHRONIZED_IMAGES, AZURE_TIMEOUT_S
 from pipeline.errors import HandPoseError, SourceError, UsageError
-from pipeline.frame import Frame
+from pipeline.frame import DepthCamera, Frame
 
 USB_SYSFS = Path("/sys/bus/usb/devices")
 USB_DEV = Path("/dev/bus/usb")
@@ -64,8 +64,8 @@ class AzureCamera(Camera):
         self._reader: NewestFrame | None = None
         self._device = self._open(device, depth_mode, fps)
         try:
-            self.calibration = self._read_calibration(depth_mode)
-            self.camera = self.calibration.camera
+            self.camera = self._read_calibration(depth_mode)
+            self._measured = LensMask(self.camera)
             self._start(depth_mode, fps)
             self._reader = NewestFrame(
                 self._capture,
@@ -107,7 +107,7 @@ class AzureCamera(Camera):
             raise _why_not_open(number, pyk4a.connected_device_count()) from None
         return device
 
-    def _read_calibration(self, depth_mode: str) -> DepthCalibration:
+    def _read_calibration(self, depth_mode: str) -> DepthCamera:
         try:
             return parse_calibration(self._device.calibration_raw or "", DEPTH_MODES[depth_mode])
         except (ValueError, self._pyk4a.K4AException) as error:
@@ -132,7 +132,7 @@ class AzureCamera(Camera):
         depth, ir = capture.depth, capture.ir
         if depth is None or (ir is None and self._synchronized):
             return None
-        frame = Frame(depth, ir, self.camera, capture.depth_timestamp_usec, self._index)
+        frame = Frame(self._measured(depth), ir, self.camera, capture.depth_timestamp_usec, self._index)
         self._index += 1
         return frame
 

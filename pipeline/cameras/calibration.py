@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,35 +47,30 @@ DEPTH_MODES = {
 }
 
 
-@dataclass(frozen=True)
-class DepthCalibration:
-    """Geometry of the depth image, and where its lens model ends.
+class LensMask:
+    """Depth counts as not measured where the lens model does not hold: there it has no place in millimetres.
 
     Args:
-        camera: intrinsics and distortion.
-        metric_radius: largest distance from the optical axis in the plane z = 1 that the model was fitted to.
+        camera: of the depth images.
     """
 
-    camera: DepthCamera
-    metric_radius: float
+    def __init__(self, camera: DepthCamera) -> None:
+        self._valid = None if camera.metric_radius is None else camera.valid_pixels()
 
-    def valid_pixels(self) -> NDArray[np.bool_]:
-        """(H, W) True where a pixel has a ray: the wide modes' corners have none (nor any depth)."""
-        rows, columns = np.mgrid[: self.camera.height, : self.camera.width]
-        uvd = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
-        rays = self.camera.unproject(uvd)
-        inside = np.hypot(rays[..., 0], rays[..., 1]) <= self.metric_radius
-        # Outside, the distortion can fold over and the iteration ends on a ray of another pixel, or none.
-        returned = np.abs(self.camera.project(rays) - uvd).max(axis=-1) < 0.1
-        return inside & returned
+    def __call__(self, depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """(H, W) mm, with 0 where there is no ray; the image that is given stays as it is."""
+        return depth if self._valid is None else depth * self._valid
 
 
-def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCalibration:
+def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCamera:
     """Read the camera's calibration file.
 
     Args:
         raw: JSON, as in a recording's attachment or from the device; a closing NUL is allowed.
         mode: depth mode to convert the intrinsics to.
+
+    Returns:
+        The depth camera; it has a metric radius if its image reaches beyond that, as in the wide modes.
 
     Raises:
         ValueError: not the calibration of an Azure Kinect; the text says what is wrong.
@@ -93,7 +88,7 @@ def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCalibration:
         raise ValueError("it is not an Azure Kinect's calibration") from None
 
 
-def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCalibration:
+def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCamera:
     parameters = [float(value) for value in depth["Intrinsics"]["ModelParameters"]]
     if len(parameters) < _NUM_PARAMETERS:
         raise ValueError(f"it has {len(parameters)} lens parameters instead of {_NUM_PARAMETERS}")
@@ -108,9 +103,18 @@ def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCalibration:
         distortion=tuple(parameters[k] for k in _OPENCV_ORDER),
     )
     radius = float(depth.get("MetricRadius", 0.0))
-    return DepthCalibration(
-        camera, radius if radius > 0 and math.isfinite(radius) else _DEFAULT_METRIC_RADIUS
-    )
+    if not (radius > 0 and math.isfinite(radius)):
+        radius = _DEFAULT_METRIC_RADIUS
+    limited = replace(camera, metric_radius=radius)
+    return camera if limited.reaches(_edge(mode)).all() else limited
+
+
+def _edge(mode: DepthMode) -> NDArray[np.float64]:
+    """(N, 2) px all around the image: nothing in it is further from the optical axis."""
+    columns, rows = np.mgrid[: mode.width, : mode.height]
+    inner = np.zeros(columns.shape, dtype=np.bool_)
+    inner[1:-1, 1:-1] = True
+    return np.stack([columns[~inner], rows[~inner]], axis=-1).astype(np.float64)
 
 
 def format_calibration(camera: DepthCamera, mode: DepthMode) -> bytes:
@@ -130,7 +134,13 @@ def format_calibration(camera: DepthCamera, mode: DepthMode) -> bytes:
     for position, value in zip(_OPENCV_ORDER, distortion, strict=True):
         parameters[position] = value
     cameras = [
-        _describe_camera(_DEPTH_LOCATION, "CALIBRATION_CameraPurposeDepth", parameters, (1024, 1024)),
+        _describe_camera(
+            _DEPTH_LOCATION,
+            "CALIBRATION_CameraPurposeDepth",
+            parameters,
+            (1024, 1024),
+            camera.metric_radius or 0.0,
+        ),
         _describe_camera(
             "CALIBRATION_CameraLocationPV0",
             "CALIBRATION_CameraPurposePhotoVideo",
@@ -143,7 +153,7 @@ def format_calibration(camera: DepthCamera, mode: DepthMode) -> bytes:
 
 
 def _describe_camera(
-    location: str, purpose: str, parameters: list[float], sensor: tuple[int, int]
+    location: str, purpose: str, parameters: list[float], sensor: tuple[int, int], radius: float = 0.0
 ) -> dict[str, Any]:
     return {
         "Intrinsics": {
@@ -153,7 +163,7 @@ def _describe_camera(
         },
         "Location": location,
         "Purpose": purpose,
-        "MetricRadius": 0,
+        "MetricRadius": radius,
         "Rt": _AT_DEPTH_CAMERA,
         "SensorWidth": sensor[0],
         "SensorHeight": sensor[1],

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cameras.base import Camera
+from pipeline.cameras.calibration import LensMask
 from pipeline.errors import HandPoseError, SourceError
 from pipeline.frame import DepthCamera, Frame
 
@@ -27,7 +28,8 @@ class FolderCamera(Camera):
 
     The folder holds `depth_image/NNNNNNN.png`, `ir_image/NNNNNNN.png` (may lack all images or some) and
     `camera.json` with the keys width, height, fx, fy, cx, cy (px), distortion (OpenCV's order, or null) and
-    depth_unit_mm (what one step of the depth images means). Depths beyond 65535 mm are clipped to that.
+    depth_unit_mm (what one step of the depth images means), and metric_radius if the lens model ends inside
+    the image (see `DepthCamera`). Depths beyond 65535 mm are clipped to that.
 
     Args:
         path: the folder.
@@ -40,6 +42,7 @@ class FolderCamera(Camera):
         self.path = Path(path)
         self._depth_paths = self._numbered_images()
         self.camera, depth_unit_mm = _read_camera(self.path / "camera.json")
+        self._measured = LensMask(self.camera)
         self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
         self._index = 0
         try:
@@ -97,7 +100,7 @@ class FolderCamera(Camera):
             ) from None
         if self._to_mm is not None:
             depth = self._to_mm[depth]
-        return Frame(depth, ir, self.camera, index * 1_000_000 // _FPS, index)
+        return Frame(self._measured(depth), ir, self.camera, index * 1_000_000 // _FPS, index)
 
 
 def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
@@ -119,7 +122,10 @@ def _read_camera(path: Path) -> tuple[DepthCamera, float]:
             raise ValueError(f"width and height must be whole, found {width} and {height}")
         intrinsics = {name: _number(fields, name) for name in ("fx", "fy", "cx", "cy")}
         distortion = _distortion(fields.get("distortion"))
-        return DepthCamera(int(width), int(height), **intrinsics, distortion=distortion), unit
+        radius = None if fields.get("metric_radius") is None else _number(fields, "metric_radius")
+        return DepthCamera(
+            int(width), int(height), **intrinsics, distortion=distortion, metric_radius=radius
+        ), unit
     except OSError as error:
         reason = error.strerror
     except RecursionError:

@@ -13,11 +13,11 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.cameras.base import Camera
-from pipeline.cameras.calibration import DEPTH_MODES, DepthCalibration, parse_calibration
+from pipeline.cameras.calibration import DEPTH_MODES, LensMask, parse_calibration
 from pipeline.cameras.matroska import declared_size, index_position
 from pipeline.cameras.pairing import TimedImage, pair_by_time
 from pipeline.errors import HandPoseError, SourceError
-from pipeline.frame import Frame
+from pipeline.frame import DepthCamera, Frame
 
 # The SDK writes 16-bit big-endian images; its first versions wrote little-endian ones and called them YUY2.
 _PIXEL_TYPES = {"gray16be": ">u2", "gray16le": "<u2", "yuyv422": "<u2"}
@@ -47,8 +47,8 @@ class RecordingCamera(Camera):
                 f"file:{self.path.resolve()}", format="matroska", metadata_errors="replace"
             )
             self._find_tracks(self._container)
-            self.calibration = self._read_calibration(self._container)
-            self.camera = self.calibration.camera
+            self.camera = self._read_calibration(self._container)
+            self._measured = LensMask(self.camera)
             frames = self._read(self._container)
             self._frames = itertools.chain([self._first(frames)], frames)
         except av.FFmpegError as error:
@@ -112,7 +112,7 @@ class RecordingCamera(Camera):
             )
         return _PIXEL_TYPES[codec.pix_fmt]
 
-    def _read_calibration(self, container: InputContainer) -> DepthCalibration:
+    def _read_calibration(self, container: InputContainer) -> DepthCamera:
         for stream in container.streams.attachments:
             if stream.name == "calibration.json" or "K4A_CALIBRATION_FILE" in stream.metadata:
                 try:
@@ -133,7 +133,7 @@ class RecordingCamera(Camera):
     def _read(self, container: InputContainer) -> Iterator[Frame]:
         count = 0
         for depth, ir in pair_by_time(self._images(container)):
-            yield Frame(depth.image, ir, self.camera, depth.timestamp_us, count)
+            yield Frame(self._measured(depth.image), ir, self.camera, depth.timestamp_us, count)
             count += 1
         if self._fault:
             raise HandPoseError(

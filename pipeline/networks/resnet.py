@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+_SAFE_CHANNELS = 16  # see `Shortcut`
 
 
 class ResNetDepth(NamedTuple):
@@ -68,6 +71,28 @@ class ResNet(nn.Module):
         return x1, x2, x3, self.layer4(x3)
 
 
+class Shortcut(nn.Sequential):
+    """A 1x1 convolution of every `stride`-th pixel, and BatchNorm.
+
+    While networks of few channels train, the pixels are taken out before: oneDNN's gradient of such weights
+    (fewer than 16 inputs, channels last, images of 64 px and more; PyTorch 2.14) writes beyond its memory,
+    and the process crashes there or at any time later.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self._around = inputs < _SAFE_CHANNELS
+        self._stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
+        if not (self.training and self._around):
+            return super().forward(x)
+        convolution, norm = self
+        taken = x[..., :: self._stride, :: self._stride]
+        return norm(functional.conv2d(taken, convolution.weight))  # type: ignore[arg-type]
+
+
 def activation(negative_slope: float) -> nn.Module:
     """ReLU, or LeakyReLU if the slope is not 0."""
     return nn.LeakyReLU(negative_slope, inplace=True) if negative_slope else nn.ReLU(inplace=True)
@@ -85,9 +110,7 @@ def _stage(
     outputs = planes * block.expansion
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-        )
+        shortcut = Shortcut(inputs, outputs, stride)
     rest = [block(outputs, planes) for _ in range(1, count)]
     for later in rest:  # torchvision's BasicBlock refuses to be constructed with a dilation
         later.conv2.dilation = later.conv2.padding = (dilation, dilation)

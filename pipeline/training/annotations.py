@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import HandPoseError, UsageError, command
 from pipeline.training.annotation_files import Annotation, as_json, read_annotations
 
 BACKGROUND = "background"
@@ -25,18 +25,15 @@ CLASSES = (("hand",), ("left", "right"))  # the label sets that our detectors kn
 SEED = 42
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        source = options.data / "annotation" if (options.data / "annotation").is_dir() else options.data
-        annotations = read_annotations(source)
-        out = options.out or (options.data if options.data.is_dir() else options.data.parent)
-        train, validation = split(annotations, options.validation, options.seed, options.block)
-        write_split(out, train, validation, label_map(annotations, options.classes))
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    source = options.data / "annotation" if (options.data / "annotation").is_dir() else options.data
+    annotations = read_annotations(source)
+    out = options.out or (options.data if options.data.is_dir() else options.data.parent)
+    train, validation = split(annotations, options.validation, options.seed, options.block)
+    write_split(out, train, validation, label_map(annotations, options.classes))
     boxes = sum(len(annotation.boxes) for annotation in annotations)
     print(f"{len(train)} images to train and {len(validation)} to validate, {boxes} boxes: {out}")
     return 0

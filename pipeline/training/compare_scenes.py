@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HandPoseError, SourceError
+from pipeline.errors import SourceError, command
 
 _WIDTH, _HEIGHT = 640, 576
 _LEAST_VISIBLE = 0.3
@@ -141,6 +141,7 @@ def plot(real: BoxStatistics, synthetic: BoxStatistics, path: Path) -> None:
     pyplot.close(figure)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--boxes", type=Path, nargs="+", required=True, help="JSON files of marked boxes")
@@ -148,12 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=1000, help="synthetic scenes")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    try:
-        real = read_boxes(options.boxes)
-        synthetic = synthetic_boxes(options.frames, options.seed)
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return 2
+    real = read_boxes(options.boxes)
+    synthetic = synthetic_boxes(options.frames, options.seed)
     for (name, found), made in zip(real.summary().items(), synthetic.summary().values(), strict=True):
         print(f"{name}: real {found}, synthetic {made}")
     plot(real, synthetic, options.out)

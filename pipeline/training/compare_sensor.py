@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.cameras import open_camera
-from pipeline.errors import HandPoseError, SourceError
+from pipeline.errors import SourceError, command
 from pipeline.frame import DepthCamera
 from pipeline.synthetic.sampling import Sampler
 from pipeline.synthetic.sensor import field_of_view, simulate_tof
@@ -150,6 +150,7 @@ def _completed(depth: FloatImage) -> FloatImage:
     return cv2.bilateralFilter(value_of[labels], 9, 30.0, 3.0).astype(np.float32)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("out", type=Path, help="the picture to write")
@@ -157,27 +158,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ir", type=Path, help="a further real infrared image (.png), shown only")
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args(arguments)
-    try:
-        with open_camera(options.recording) as camera:
-            frame = next(iter(camera))
-        further = None
-        if options.ir is not None and (further := cv2.imread(str(options.ir), cv2.IMREAD_GRAYSCALE)) is None:
-            raise SourceError(f"cannot read an image from {options.ir}: give a PNG file")
-        if frame.ir is None:
-            raise SourceError(f"{options.recording} has no infrared images: give a recording with both")
-        real = Capture("real", frame.depth.astype(np.float32), frame.ir.astype(np.float32))
-        seeds = range(options.seed, options.seed + _DRAWS)
-        groups = [
-            [real],
-            [simulate_again(real, frame.camera.fx, seed) for seed in seeds],
-            [rendered_scene(frame.camera, seed) for seed in seeds],
-        ]
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(options.out), picture([group[0] for group in groups], further)):
-            raise SourceError(f"cannot write {options.out}: choose a .png file in a writable folder")
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    with open_camera(options.recording) as camera:
+        frame = next(iter(camera))
+    further = None
+    if options.ir is not None and (further := cv2.imread(str(options.ir), cv2.IMREAD_GRAYSCALE)) is None:
+        raise SourceError(f"cannot read an image from {options.ir}: give a PNG file")
+    if frame.ir is None:
+        raise SourceError(f"{options.recording} has no infrared images: give a recording with both")
+    real = Capture("real", frame.depth.astype(np.float32), frame.ir.astype(np.float32))
+    seeds = range(options.seed, options.seed + _DRAWS)
+    groups = [
+        [real],
+        [simulate_again(real, frame.camera.fx, seed) for seed in seeds],
+        [rendered_scene(frame.camera, seed) for seed in seeds],
+    ]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(options.out), picture([group[0] for group in groups], further)):
+        raise SourceError(f"cannot write {options.out}: choose a .png file in a writable folder")
     for group in groups:
         print(figures(group))
     return 0

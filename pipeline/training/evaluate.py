@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import UsageError, command
 from pipeline.training.benchmarks import BENCHMARKS, NYU_EVALUATED
 from pipeline.training.metrics import WORST_JOINT_THRESHOLDS_MM, summarize_joints
 from pipeline.training.published import JointTable, pair_tables, read_joints
@@ -27,24 +27,19 @@ FloatArray = NDArray[np.float64]
 _NAME_WIDTH = 24  # of the first column of the table
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        figures = _measure(options)
-        print(format_figures(figures))
-        if options.json:
-            write_json(options.json, figures)
-        if options.plot:
-            from pipeline.training.evaluate_plot import write_plot
+    _check(options)
+    figures = _measure(options)
+    print(format_figures(figures))
+    if options.json:
+        write_json(options.json, figures)
+    if options.plot:
+        from pipeline.training.evaluate_plot import write_plot
 
-            write_plot(options.plot, figures)
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+        write_plot(options.plot, figures)
     return 0
 
 

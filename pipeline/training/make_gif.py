@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.cameras import open_camera
 from pipeline.constants import ROOT
 from pipeline.drawing import BACKGROUND, FINGER_COLOURS, PALM_COLOUR, Image, ViewOptions
-from pipeline.errors import HandPoseError
+from pipeline.errors import command
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.panel import SCALE_COLOUR, Viewpoint, follow
 from pipeline.view import compose, seconds_between
@@ -81,6 +81,7 @@ def write_gif(path: Path, images: Sequence[Image], fps: float) -> None:
     first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, optimize=False)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the README's picture from the demo.")
     parser.add_argument("--output", type=Path, default=GIF)
@@ -90,13 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=2, help="frames from picture to picture")
     parser.add_argument("--width", type=int, default=720, help="px")
     given = parser.parse_args(arguments)
-    try:
-        pose = HandPosePipeline(track=True)
-        taken = islice(pictures(given.source, pose, given.skip, given.every), given.pictures)
-        images = list(steady(taken, given.width))
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    pose = HandPosePipeline(track=True)
+    taken = islice(pictures(given.source, pose, given.skip, given.every), given.pictures)
+    images = list(steady(taken, given.width))
     write_gif(given.output, images, fps=30 / given.every)
     print(f"{given.output}: {len(images)} pictures, {given.output.stat().st_size / 1e6:.1f} MB")
     return 0

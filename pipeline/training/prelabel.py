@@ -16,25 +16,20 @@ import numpy as np
 
 from pipeline.cameras.folder import FolderCamera
 from pipeline.constants import CENTERNET_CHECKPOINT
-from pipeline.errors import HandPoseError
+from pipeline.errors import command
 from pipeline.frame import Frame
 from pipeline.hand import Detection
 from pipeline.training.annotation_files import Annotation, write_voc
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        from pipeline.hand_pose import HandPosePipeline
+    from pipeline.hand_pose import HandPosePipeline
 
-        detect = HandPosePipeline(engine=options.engine, centernet=options.centernet).detect
-        written, kept = prelabel(options.data, detect, options.handedness)
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    detect = HandPosePipeline(engine=options.engine, centernet=options.centernet).detect
+    written, kept = prelabel(options.data, detect, options.handedness)
     print(f"{written} annotations written, {kept} kept as they were: {options.data / 'annotation'}")
     return 0
 

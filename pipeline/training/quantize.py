@@ -30,7 +30,7 @@ from pipeline.engines.openvino_engine import OpenVinoEngine
 from pipeline.engines.precision import Precision, Proof, model_path, read_proofs, write_proofs
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import HandPoseError, UsageError, command
 from pipeline.networks.a2j import A2J, for_engines
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
@@ -46,6 +46,7 @@ Network = A2J | CenterNet
 FloatArray = NDArray[np.float32]
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0 also where a precision is not accepted."""
     options = _parser().parse_args(arguments)
@@ -63,13 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path.name} in {options.precision}: {verdict}")
             print(format_figures({"before": proof.before, "after": proof.after}))
     except OSError as error:
-        print(f"cannot write {error.filename} ({error.strerror}): check the folder's rights", file=sys.stderr)
-        return 1
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+        raise HandPoseError(
+            f"cannot write {error.filename} ({error.strerror}): check the folder's rights"
+        ) from None
     return 0
 
 

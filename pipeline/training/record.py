@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -18,29 +19,25 @@ from tqdm import tqdm
 
 from pipeline.cameras import Camera, open_camera
 from pipeline.constants import AZURE_FPS
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import UsageError, command
 from pipeline.recording_writer import Recorder, open_recorder
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.frames is not None and options.frames < 1:
-            raise UsageError(f"cannot record {options.frames} frames: --frames needs at least 1")
-        with (
-            open_camera(options.source) as camera,
-            open_recorder(options.out, camera.camera, options.fps) as recorder,
-        ):
-            try:
-                record(camera, recorder, options.frames)
-            finally:
-                print(f"{recorder.frames} frames recorded, {camera.dropped} dropped: {options.out}")
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
+    if options.frames is not None and options.frames < 1:
+        raise UsageError(f"cannot record {options.frames} frames: --frames needs at least 1")
+    with (
+        suppress(KeyboardInterrupt),
+        open_camera(options.source) as camera,
+        open_recorder(options.out, camera.camera, options.fps) as recorder,
+    ):
+        try:
+            record(camera, recorder, options.frames)
+        finally:
+            print(f"{recorder.frames} frames recorded, {camera.dropped} dropped: {options.out}")
     return 0
 
 

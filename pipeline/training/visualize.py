@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from pipeline.drawing import Image
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import UsageError, command
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.training.contact_sheet import TRUTH, draw_bones, draw_box, grey, sheet
@@ -40,18 +40,13 @@ KINDS = ("hands", "scenes", "real", *RECIPES)
 _SIDE = 160  # px of a crop's picture
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.count < 1:
-            raise UsageError(f"cannot show {options.count} samples: --count needs at least 1")
-        show(contact_sheet(options), options.out)
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    if options.count < 1:
+        raise UsageError(f"cannot show {options.count} samples: --count needs at least 1")
+    show(contact_sheet(options), options.out)
     return 0
 
 

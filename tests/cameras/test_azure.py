@@ -83,6 +83,12 @@ def test_settings_reach_the_camera_and_colour_stays_off(plug_in: MakeCamera) -> 
     assert (int(colour), int(depth_mode), int(fps), colour_and_depth_only) == (0, 4, 1, False)
 
 
+def test_wide_images_have_depth_where_the_lens_model_holds(plug_in: MakeCamera) -> None:
+    plug_in([FakeCapture(np.full((512, 512), 900, np.uint16), None, 0)])
+    with AzureCamera(depth_mode="WFOV_2X2BINNED", synchronized=False) as camera:
+        np.testing.assert_array_equal(next(camera).depth > 0, camera.camera.valid_pixels())
+
+
 def test_newest_frame_wins_and_late_ones_are_counted(plug_in: MakeCamera) -> None:
     module = plug_in(_capture(k) for k in range(5))
     with AzureCamera() as camera:

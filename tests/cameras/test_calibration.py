@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cameras.calibration import DEPTH_MODES, parse_calibration
+from pipeline.cameras.calibration import DEPTH_MODES, LensMask, format_calibration, parse_calibration
 from tests.cameras.recordings import LENS, calibration_json
 
 
@@ -19,8 +19,8 @@ def _parse(document: Any, mode: str = "NFOV_UNBINNED") -> Any:
 @pytest.mark.parametrize("mode", DEPTH_MODES)
 def test_modes_show_the_same_rays_on_their_part_of_the_sensor(mode: str) -> None:
     """Unbinned modes cut a window out of the sensor; binned ones have pixels of twice the size."""
-    whole = _parse(calibration_json(), "WFOV_UNBINNED").camera
-    part, cut = _parse(calibration_json(), mode).camera, DEPTH_MODES[mode]
+    whole = _parse(calibration_json(), "WFOV_UNBINNED")
+    part, cut = _parse(calibration_json(), mode), DEPTH_MODES[mode]
     point = np.array([100.0, -50.0, 1000.0])
     u, v, _ = whole.project(point)
     binning = 1024 / cut.sensor
@@ -30,7 +30,7 @@ def test_modes_show_the_same_rays_on_their_part_of_the_sensor(mode: str) -> None
 
 
 def test_lens_parameters_are_put_in_opencv_order() -> None:
-    camera = _parse(calibration_json()).camera
+    camera = _parse(calibration_json())
     cx, cy, fx, fy, k1, k2, k3, k4, k5, k6, _, _, p2, p1 = LENS
     matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     normalised, _ = cv2.projectPoints(
@@ -46,16 +46,35 @@ def test_lens_parameters_are_put_in_opencv_order() -> None:
 
 @pytest.mark.parametrize(("radius", "expected"), [(1.74, 1.74), (0, 1.7), (-1, 1.7), (float("inf"), 1.7)])
 def test_metric_radius_has_a_default(radius: float, expected: float) -> None:
-    assert _parse(calibration_json(radius=radius)).metric_radius == expected
+    assert _parse(calibration_json(radius=radius), "WFOV_2X2BINNED").metric_radius == expected
 
 
 def test_pixels_beyond_the_metric_radius_have_no_ray() -> None:
     near, far = (_parse(calibration_json(radius=radius), "NFOV_2X2BINNED") for radius in (0.3, 1.74))
+    assert far.metric_radius is None  # the whole image lies within
     assert far.valid_pixels().all()
     valid = near.valid_pixels()
     assert valid[130, 160]
     assert not valid[0, 0]
     assert 0.1 < valid.mean() < 0.4
+
+
+def test_depth_without_a_ray_is_not_measured() -> None:
+    near, far = (_parse(calibration_json(radius=radius), "NFOV_2X2BINNED") for radius in (0.3, 1.74))
+    depth = np.full((288, 320), 900, np.uint16)
+    masked = LensMask(near)(depth)
+    assert masked.dtype == np.uint16
+    np.testing.assert_array_equal(masked > 0, near.valid_pixels())
+    assert depth.all()
+    assert LensMask(far)(depth) is depth
+
+
+@pytest.mark.parametrize("mode", DEPTH_MODES)
+def test_what_is_written_is_what_is_read(mode: str) -> None:
+    camera = _parse(calibration_json(radius=1.6), mode)
+    again = parse_calibration(format_calibration(camera, DEPTH_MODES[mode]), DEPTH_MODES[mode])
+    assert again.metric_radius == camera.metric_radius == (1.6 if "WFOV" in mode else None)
+    np.testing.assert_allclose(again.matrix, camera.matrix, rtol=1e-12)
 
 
 def test_text_may_be_bytes_that_end_in_nul() -> None:

@@ -46,6 +46,14 @@ def test_camera_keeps_its_distortion_with_missing_terms_zero(tmp_path: Path) -> 
         assert (source.camera.width, source.camera.height, source.camera.fx) == (64, 48, 60.0)
 
 
+def test_lens_model_may_end_inside_the_image(tmp_path: Path) -> None:
+    with FolderCamera(write_folder(tmp_path / "f", 1, metric_radius=0.3)) as source:
+        assert source.camera.metric_radius == 0.3
+        np.testing.assert_array_equal(next(source).depth > 0, source.camera.valid_pixels())
+    with pytest.raises(SourceError, match="metric_radius must be positive"):
+        FolderCamera(write_folder(tmp_path / "g", 1, metric_radius=-1))
+
+
 @pytest.mark.parametrize(
     ("unit", "stored", "expected"), [(0.1, 12345, 1234), (0.25, 4003, 1001), (2, 40000, 65535)]
 )

@@ -52,6 +52,17 @@ def test_pixels_are_what_was_recorded(clip: Path) -> None:
         assert frame.depth.flags.c_contiguous
 
 
+def test_wide_images_have_depth_where_the_lens_model_holds(tmp_path: Path) -> None:
+    images = numbered_images(2, (512, 512))
+    recording = Recording(images, numbered_images(2, (512, 512)), mode="WFOV_2X2BINNED", size=(512, 512))
+    with RecordingCamera(recording.write(tmp_path / "wide.mkv")) as source:
+        frame = next(source)
+        valid = source.camera.valid_pixels()
+    assert 0.5 < valid.mean() < 0.9
+    np.testing.assert_array_equal(frame.depth, np.where(valid, images[0][1], 0))
+    np.testing.assert_array_equal(frame.ir, images[0][1])
+
+
 def test_time_is_the_device_s(clip: Path) -> None:
     times = [frame.timestamp_us for frame in RecordingCamera(clip)]
     assert times[0] == 336_277

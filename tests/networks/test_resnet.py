@@ -1,9 +1,16 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torchvision
+from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from pipeline.networks.resnet import RESNETS, ResNet
+from pipeline.constants import ROOT
+from pipeline.networks.resnet import RESNETS, ResNet, Shortcut
 from tests.networks.literal import shaken
 
 
@@ -32,6 +39,41 @@ def test_computes_what_torchvision_computes(name: str, dilated: bool) -> None:
     with torch.no_grad():
         for found, wanted in zip(ours(x), expected(x).values(), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [8, 24])
+@pytest.mark.parametrize(("stride", "size"), [(1, 10), (2, 10), (2, 11)])
+def test_shortcuts_train_as_plain_convolutions(inputs: int, stride: int, size: int) -> None:
+    torch.manual_seed(0)
+    shortcut = Shortcut(inputs, 2 * inputs, stride)
+    x = torch.randn(2, inputs, size, size, requires_grad=True)
+    gradients = []
+    for module in (shortcut, nn.Sequential(*shortcut)):
+        out = module(x)
+        parameters = [x, *module.parameters()]
+        gradients.append((out, *torch.autograd.grad(out.square().mul(out).sum(), parameters)))
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_norms_fold_into_the_shortcuts() -> None:
+    folded = fuse(ResNet("resnet18", width=0.125).eval())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_narrow_networks_train_without_breaking_memory() -> None:
+    """In a process of its own: where memory is broken it dies, there or at its end."""
+    code = (
+        "import torch\n"
+        "from pipeline.networks.resnet import Shortcut\n"
+        "last = torch.channels_last\n"
+        "shortcut = Shortcut(8, 16, 2).to(memory_format=last)\n"
+        "for _ in range(60):\n"
+        "    shortcut(torch.randn(2, 8, 80, 80).contiguous(memory_format=last)).sum().backward()\n"
+        "    [torch.empty(n) for n in (5, 50, 500, 5000)]\n"
+    )
+    environment = {**os.environ, "MALLOC_CHECK_": "3"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
 
 def test_width_scales_every_stage() -> None:

@@ -160,6 +160,17 @@ def test_folder_has_the_form_of_centernet_kinect(tmp_path: Path) -> None:
     assert casted.shape == ir.shape
 
 
+@pytest.mark.parametrize("name", ["set", "clip.mkv"])
+def test_where_the_lens_model_ends_is_kept(tmp_path: Path, name: str) -> None:
+    camera = DepthCamera(512, 512, 252.0, 252.0, 255.0, 256.0, LENS, metric_radius=1.0)
+    image = np.full((512, 512), 900, np.uint16)
+    with open_recorder(tmp_path / name, camera) as recorder:
+        recorder.add_frame(Frame(image, image, camera))
+    with open_camera(str(tmp_path / name)) as source:
+        assert source.camera.metric_radius == 1.0
+        assert next(source).depth.astype(bool).mean() < 0.9
+
+
 def test_frames_of_another_camera_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "set", count=1)
     other = DepthCamera(320, 288, 250.0, 250.0, 160.0, 144.0)
