@@ -138,12 +138,14 @@ class CropPose:
             the crop's centre.
         side_log_odds: of a right hand of the person against a left one; None from a network that does not
             tell.
+        presence_log_odds: of a hand being there against none; None from a network that does not tell.
     """
 
     crop: HandCrop
     uvd: NDArray[np.float64]
     spread_mm: NDArray[np.float64]
     side_log_odds: float | None = None
+    presence_log_odds: float | None = None
 
     @property
     def confidence(self) -> NDArray[np.float32]:

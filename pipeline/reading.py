@@ -137,8 +137,12 @@ class HandReader:
             voted = aggregate(classification, offsets, depths, self._anchors)
         positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
         spreads = voted.spread.numpy().astype(np.float64)
-        known = outputs[3].tolist() if self.tells_side else [None] * len(crops)  # log-odds
-        return [self._pose(frame.camera, *one) for one in zip(crops, positions, spreads, known, strict=True)]
+        unknown = [None] * len(crops)
+        known, present = ([*(part.tolist() for part in outputs[3:]), unknown, unknown])[:2]  # log-odds
+        return [
+            self._pose(frame.camera, *one)
+            for one in zip(crops, positions, spreads, known, present, strict=True)
+        ]
 
     def _pose(
         self,
@@ -146,12 +150,13 @@ class HandReader:
         crop: HandCrop,
         position: NDArray[np.float32],
         spread: NDArray[np.float64],
-        logit: float | None,
+        known: float | None,
+        present: float | None,
     ) -> CropPose:
         uvd, spread_mm = crop.to_image(position), spread * crop.scale_mm
         # A joint where the lens model does not hold is as good as unknown, however the votes agree.
         spread_mm = np.where(camera.reaches(uvd), spread_mm, crop.scale_mm * self.contract.size)
-        return CropPose(crop, uvd, spread_mm, self._log_odds(crop, logit))
+        return CropPose(crop, uvd, spread_mm, self._log_odds(crop, known), present)
 
     def _centre(self, frame: Frame, found: Detection) -> NDArray[np.float64] | None:
         centre = find_hand(frame.depth, found.box)
