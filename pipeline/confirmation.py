@@ -1,4 +1,4 @@
-"""Which of the detector's proposals are hands: on those the joint network's anchors agree."""
+"""Which of the detector's proposals are hands: detector, joints and presence together tell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from pipeline.constants import CENTERNET_NMS_IOU, FINGER_MM, PROPOSALS
+from pipeline.constants import (
+    CENTERNET_NMS_IOU,
+    CONFIRM_BIAS,
+    CONFIRM_DETECTOR,
+    CONFIRM_JOINTS,
+    CONFIRM_PRESENCE,
+    FINGER_MM,
+    PROPOSALS,
+)
 from pipeline.crop import CropPose
 from pipeline.frame import DepthCamera
 from pipeline.hand import Detection
 
 Found = tuple[Detection, CropPose]
+_LEAST, _MOST_PRESENCE = 1e-4, 8.0  # evidence is kept within
 
 
 def proposals(found: list[Detection]) -> list[Detection]:
@@ -25,8 +34,7 @@ def proposals(found: list[Detection]) -> list[Detection]:
 def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -> list[Found]:
     """Proposals that prove to be hands, each with its joints' box, best score first.
 
-    A hand's score is the geometric mean of the detector's score and the mean confidence of its joints. Of two
-    whose boxes overlap more than CENTERNET_NMS_IOU, the better one stays: both read the same hand.
+    Of two whose boxes overlap more than CENTERNET_NMS_IOU, the better one stays: both read the same hand.
 
     Args:
         found: detections and what was read there.
@@ -35,7 +43,7 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
     """
     hands = []
     for one, pose in found:
-        score = float(np.sqrt(one.score * pose.confidence.mean()))
+        score = hand_score(one.score, pose)
         box = joints_box(pose, camera)
         if score >= least_score and (box[:2] < box[2:]).all():
             hands.append((Detection(box, score, one.handedness), pose))
@@ -44,6 +52,19 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
     boxes = torch.from_numpy(np.stack([one.box for one, _ in hands]))
     kept = nms(boxes, torch.tensor([one.score for one, _ in hands]), CENTERNET_NMS_IOU)
     return [hands[k] for k in kept.tolist()]
+
+
+def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:
+    """(3,) log-odds of a hand: the detector's score's, the joints' mean confidence's, that of its presence."""
+    shares = np.clip([detector, float(pose.confidence.mean())], _LEAST, 1 - _LEAST)
+    presence = np.clip(pose.presence_log_odds or 0.0, -_MOST_PRESENCE, _MOST_PRESENCE)
+    return np.append(np.log(shares / (1 - shares)), presence)
+
+
+def hand_score(detector: float, pose: CropPose) -> float:
+    """Probability 0..1 of a hand, by logistic regression."""
+    weights = (CONFIRM_DETECTOR, CONFIRM_JOINTS, CONFIRM_PRESENCE)
+    return float(1 / (1 + np.exp(-(CONFIRM_BIAS + evidence(detector, pose) @ weights))))
 
 
 def joints_box(pose: CropPose, camera: DepthCamera) -> NDArray[np.float32]:

@@ -32,6 +32,12 @@ RECROP_RAD = 0.4  # and if its palm points this much further to the side than in
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
+# Log-odds that a proposal is a hand, fitted by python3 -m pipeline.training.fit_confirmation
+CONFIRM_BIAS = -0.5
+CONFIRM_DETECTOR = 1.4  # for one of the detector's score
+CONFIRM_JOINTS = 1.25  # for one of the joints' mean confidence
+CONFIRM_PRESENCE = 0.45  # for one that the joint network gives a hand to be there
+HOPELESS_PRESENCE = -3.0  # log-odds of a hand at the first look below which there is no second one
 FINGER_MM = 9.0  # from a joint to the skin: hands reach so far beyond their joints
 
 # --- Azure Kinect --------------------------------------------------------------------------------------
@@ -52,6 +58,8 @@ TRACK_LEAST_SUPPORT = 0.35  # of the joints must lie on or behind a measured sur
 TRACK_SURE_SUPPORT = 0.7  # with fewer of them the hand is doubtful
 TRACK_SUPPORT_MM = 45.0  # a surface that lies further behind a joint does not support it
 TRACK_LEAST_CONFIDENCE = 0.55  # of a track's usual confidence: below, the hand is doubtful
+TRACK_SURE_PRESENCE = 0.0  # log-odds that a hand is there, by the joint network: below, the hand is doubtful
+TRACK_LEAST_PRESENCE = -3.0  # and below this there is none
 TRACK_STRETCH = 0.3  # mean change of the bones' lengths, as a share, that makes a hand doubtful
 TRACK_SHADOW_IOU = 0.2  # the detector may leave out a hand whose box overlaps another one's more
 TRACK_TRUST = 4  # what a track starts with; doubt costs 1, a detector that does not see it 2; it ends at 0

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.constants import CONFIDENCE_HALF_MM
+from pipeline.constants import CONFIDENCE_HALF_MM, HOPELESS_PRESENCE
 from pipeline.frame import DepthCamera
 from pipeline.networks.contracts import HandInput
 
@@ -159,6 +159,12 @@ class CropPose:
             np.isfinite(self.uvd).all() and np.isfinite(self.spread_mm).all() and (self.uvd[:, 2] > 0).all()
         )
         return float(self.spread_mm.mean()) if sound else np.inf
+
+    @property
+    def worth_another_look(self) -> bool:
+        """Whether there are joints, and perhaps a hand."""
+        hopeless = self.presence_log_odds is not None and self.presence_log_odds < HOPELESS_PRESENCE
+        return bool(np.isfinite(self.doubt_mm)) and not hopeless
 
     @property
     def centre(self) -> NDArray[np.float64]:

@@ -75,7 +75,7 @@ class HandPosePipeline:
         ]
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)
-        self._reader = HandReader(joints, a2j.contract, tells_side=a2j.side_head is not None)
+        self._reader = HandReader(joints, a2j.contract, a2j.side_head is not None, a2j.presence)
         self._max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()

@@ -27,10 +27,14 @@ class HandReader:
         engine: runs A2J.
         contract: of its weights.
         tells_side: whether A2J has a side head; see `networks.a2j.for_engines`.
+        tells_presence: whether that head tells if a hand is there.
     """
 
-    def __init__(self, engine: Engine, contract: HandInput, tells_side: bool) -> None:
-        self.engine, self.contract, self.tells_side = engine, contract, tells_side
+    def __init__(
+        self, engine: Engine, contract: HandInput, tells_side: bool, tells_presence: bool = False
+    ) -> None:
+        self.engine, self.contract = engine, contract
+        self.tells_side, self.tells_presence = tells_side, tells_presence
         self._anchors = anchor_grid(contract.size)
 
     @property
@@ -41,7 +45,7 @@ class HandReader:
     @property
     def confirms(self) -> bool:
         """Whether the network tells hands from other things."""
-        return self.contract.least_score > 0 and self.one_sided
+        return self.contract.least_score > 0 and self.tells_presence
 
     def locate(self, frame: Frame, found: Sequence[Detection]) -> list[Sighting]:
         """The detections with measured depth, and where their hands are."""
@@ -102,7 +106,7 @@ class HandReader:
         return {
             k: Look(pose.centre, look.side, pose.roll)
             for k, (pose, look) in enumerate(zip(poses, looks, strict=True))
-            if np.isfinite(pose.doubt_mm)
+            if pose.worth_another_look
             and (pose.moved_mm > RECROP_MM or (upright and (look.roll is None or pose.turned > RECROP_RAD)))
         }
 
@@ -112,7 +116,7 @@ class HandReader:
         for k, (pose, log_odds) in enumerate(zip(poses, prior, strict=True)):
             side = self.side(pose.crop)
             right = log_odds + (pose.side_log_odds or 0.0)
-            if np.isfinite(pose.doubt_mm) and (-right if side == "right" else right) > least:
+            if pose.worth_another_look and (-right if side == "right" else right) > least:
                 looks[k] = Look(pose.centre, OTHER_SIDE[side], pose.roll)
         return looks
 

@@ -59,6 +59,10 @@ class Pose(Protocol):
     def side_log_odds(self) -> float | None:
         """Of right against left; None from a network that does not tell."""
 
+    @property
+    def presence_log_odds(self) -> float | None:
+        """Of a hand being there against none; None from a network that does not tell."""
+
 
 class Eyes(Protocol):
     """A detector and a joint network."""

@@ -93,6 +93,7 @@ class Track:
                 bone_lengths(joints, self._skeleton.bones), np.median(np.stack(self._lengths), axis=0)
             ),
             jump_mm=float(np.linalg.norm(joints.mean(axis=0) - self.predict(seconds).mean(axis=0))),
+            presence=pose.presence_log_odds,
         )
 
     def update(self, frame: Frame, pose: Pose, quality: Quality, seconds: float) -> None:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pipeline.constants import (
     TRACK_JUMP_MM,
     TRACK_LEAST_CONFIDENCE,
+    TRACK_LEAST_PRESENCE,
     TRACK_LEAST_SUPPORT,
     TRACK_STRETCH,
     TRACK_SUPPORT_MM,
+    TRACK_SURE_PRESENCE,
     TRACK_SURE_SUPPORT,
 )
 
@@ -30,17 +32,19 @@ class Quality:
         confidence: mean of the joints', relative to the track's usual one.
         stretch: mean change of the bones' lengths against the track's usual ones, as a share.
         jump_mm: from where the hand should be.
+        presence: log-odds that a hand is there, as the joint network says; None if it does not.
     """
 
     support: float
     confidence: float
     stretch: float
     jump_mm: float
+    presence: float | None = None
 
     @property
     def empty(self) -> bool:
         """There is no hand at all."""
-        return self.support < TRACK_LEAST_SUPPORT
+        return self.support < TRACK_LEAST_SUPPORT or self._present < TRACK_LEAST_PRESENCE
 
     @property
     def doubtful(self) -> bool:
@@ -49,7 +53,12 @@ class Quality:
             or self.confidence < TRACK_LEAST_CONFIDENCE
             or self.stretch > TRACK_STRETCH
             or self.jump_mm > TRACK_JUMP_MM
+            or self._present < TRACK_SURE_PRESENCE
         )
+
+    @property
+    def _present(self) -> float:
+        return np.inf if self.presence is None else self.presence
 
 
 def support(depth: NDArray[np.uint16], uvd: NDArray[np.floating], focal_px: float) -> float:
