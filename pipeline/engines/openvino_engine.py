@@ -6,6 +6,7 @@ import io
 import tempfile
 import warnings
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class OpenVinoEngine:
     ) -> None:
         import openvino
 
-        core = openvino.Core()
+        core = the_core()
         proven = proven_model(spec, "int8")
         if proven:
             model, precision = core.read_model(proven), "int8"
@@ -70,6 +71,18 @@ class OpenVinoEngine:
         self._request.set_input_tensor(self._tensor(batch, shared_memory=True))
         self._request.infer()
         return tuple(self._request.get_output_tensor(k).data for k in self._outputs)
+
+
+@lru_cache(maxsize=1)
+def the_core() -> openvino.Core:
+    """OpenVINO itself, one for the process and as long as it lasts.
+
+    A core gives its thread another stack for signals. Of two that end in the order in which they were made,
+    the second hands back the first one's, which is gone: the next Ctrl-C crashes the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def convert(spec: EngineSpec) -> bytes:

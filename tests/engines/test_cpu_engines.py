@@ -1,6 +1,8 @@
 """OpenVINO and ONNX Runtime."""
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.constants import ROOT
 from pipeline.engines import onnx_engine, openvino_engine
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.onnx_engine import OnnxEngine
@@ -48,6 +51,24 @@ def test_any_batch_gives_the_modules_answers(make: Callable[[EngineSpec], Engine
     for count in (1, 3, 1, 9):
         assert_same_answers(engine, spec, count)
     assert engine.name == f"{'openvino' if make is OpenVinoEngine else 'onnx'} float32 (cpu)"
+
+
+def test_ctrl_c_reaches_the_program_after_engines_are_gone() -> None:
+    """In a process of its own: it would crash."""
+    code = (
+        "import os, signal, torch\n"
+        "from pipeline.engines.openvino_engine import OpenVinoEngine\n"
+        "from pipeline.engines.spec import EngineSpec\n"
+        "engines = [OpenVinoEngine(EngineSpec(torch.nn.ReLU(), (1, 4, 4))) for _ in range(2)]\n"
+        "while engines:\n"
+        "    del engines[0]\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('told')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "told\n"
 
 
 @pytest.mark.parametrize(
