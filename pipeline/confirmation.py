@@ -55,7 +55,7 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
 
 
 def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:
-    """(3,) log-odds of a hand: the detector's score's, the joints' mean confidence's, that of its presence."""
+    """(3,) log-odds of a hand: by the detector's score, by the joints' mean confidence, by the presence."""
     shares = np.clip([detector, float(pose.confidence.mean())], _LEAST, 1 - _LEAST)
     presence = np.clip(pose.presence_log_odds or 0.0, -_MOST_PRESENCE, _MOST_PRESENCE)
     return np.append(np.log(shares / (1 - shares)), presence)

@@ -7,6 +7,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # --- Weights -------------------------------------------------------------------------------------------
 CENTERNET_CHECKPOINT = ROOT / "checkpoint" / "CenterNet" / "Logistic_ResnetCenterNet_fused.pth"
 A2J_CHECKPOINT = ROOT / "checkpoint" / "A2J" / "SYNTH_ALL_resnet18_21_a2j.pth"
+LIGHT_NETWORKS = False  # True: those for small machines, several times faster and less exact
+CENTERNET_LIGHT_CHECKPOINT = ROOT / "checkpoint" / "CenterNet" / "Logistic_ResnetCenterNet_fused_light.pth"
+A2J_LIGHT_CHECKPOINT = ROOT / "checkpoint" / "A2J" / "SYNTH_ALL_resnet18_21_a2j_light.pth"
 
 # --- CenterNet -----------------------------------------------------------------------------------------
 CENTERNET_INPUT_SIZE = 320  # px, both sides
@@ -53,32 +56,35 @@ TRACK_SEARCH_EVERY = 3  # the same while a hand is missed that was there a momen
 TRACK_MATCH_MM = 150.0  # a detection further than this from where a track should be is another hand
 TRACK_OTHER_SIDE_MM = 60.0  # added to the distance between a left and a right hand
 TRACK_SAME_MM = 45.0  # hands whose centres are nearer than this may be one hand
+TRACK_TOUCHING_MM = 20.0  # the same for a left and a right hand
 TRACK_JUMP_MM = 120.0  # a hand that is found further from where it should be is doubtful
 TRACK_LEAST_SUPPORT = 0.35  # of the joints must lie on or behind a measured surface, else there is no hand
 TRACK_SURE_SUPPORT = 0.7  # with fewer of them the hand is doubtful
 TRACK_SUPPORT_MM = 45.0  # a surface that lies further behind a joint does not support it
 TRACK_LEAST_CONFIDENCE = 0.55  # of a track's usual confidence: below, the hand is doubtful
 TRACK_SURE_PRESENCE = 0.0  # log-odds that a hand is there, by the joint network: below, the hand is doubtful
+TRACK_CLEAR_PRESENCE = 3.0  # above: the detector may overlook a hand, and it stays for a while
 TRACK_LEAST_PRESENCE = -3.0  # and below this there is none
 TRACK_STRETCH = 0.3  # mean change of the bones' lengths, as a share, that makes a hand doubtful
 TRACK_SHADOW_IOU = 0.2  # the detector may leave out a hand whose box overlaps another one's more
 TRACK_TRUST = 4  # what a track starts with; doubt costs 1, a detector that does not see it 2; it ends at 0
-TRACK_MEMORY_S = 1.0  # a hand that comes back within this time is given its old id
+TRACK_MEMORY_S = 3.0  # a hand that comes back within this time is given its old id
 TRACK_MEMORY_MM = 300.0  # and within this distance
 TRACK_LONGEST_GAP_S = 0.5  # between two frames; after a longer one all tracks are forgotten
 TRACK_SCORE_DECAY = 0.98  # of a hand's score, for each frame in which the detector did not see it
 SIDE_SURE = 2.0  # log-odds of left against right above which one side is tried only
 SIDE_LIMIT = 5.0  # log-odds are kept within, so that old evidence can be outweighed
-SIDE_OF_DETECTION = 1.5  # log-odds that a detection of score 1 adds
-SIDE_OF_HEAD = 0.5  # weight of the log-odds that the joint network's side head gives for one frame
+SIDE_OF_DETECTION = 1.0  # log-odds that a detection of score 1 adds
+SIDE_UNCLEAR = 2.0  # log-odds of the side head that say nothing: those of a hidden hand, frame after frame
+SIDE_OF_HEAD = 0.5  # weight of what it says beyond them
 SIDE_REREAD = 1.0  # log-odds against the side that a hand was read as at which it is read once more
 SIDE_OF_MIRRORS = 2.0  # log-odds for a factor e between the doubts with which both mirrors are read
 
 # --- Smoothing (One Euro filter) -----------------------------------------------------------------------
 SMOOTHING = True
 SMOOTHING_MIN_CUTOFF_HZ = 0.2  # lower: hands at rest tremble less
-SMOOTHING_BETA = 0.02  # Hz for one mm/s; higher: moving fingers lag less
-SMOOTHING_CENTRE_BETA = 0.06  # the same for the hand as a whole
+SMOOTHING_BETA = 0.07  # Hz for one mm/s; higher: moving fingers lag less
+SMOOTHING_CENTRE_BETA = 0.2  # the same for the hand as a whole
 
 # --- Engines -------------------------------------------------------------------------------------------
 CPU_THREADS = None  # that run the networks on the processor; None: the engine's choice

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.confirmation import Found, confirmed, proposals
-from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT, SMOOTHING
+from pipeline.constants import (
+    A2J_CHECKPOINT,
+    A2J_LIGHT_CHECKPOINT,
+    CENTERNET_CHECKPOINT,
+    CENTERNET_LIGHT_CHECKPOINT,
+    LIGHT_NETWORKS,
+    SMOOTHING,
+)
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
 from pipeline.engines import create_engines
@@ -62,10 +69,12 @@ class HandPosePipeline:
             raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
         detector_file = hand_file = None
         if not isinstance(centernet, CenterNet):
-            detector_file = Path(centernet or _default(CENTERNET_CHECKPOINT, "centernet"))
+            shipped = CENTERNET_LIGHT_CHECKPOINT if LIGHT_NETWORKS else CENTERNET_CHECKPOINT
+            detector_file = Path(centernet or _default(shipped, "centernet"))
             centernet = load_centernet(detector_file)
         if not isinstance(a2j, A2J):
-            hand_file = Path(a2j or _default(A2J_CHECKPOINT, "a2j"))
+            shipped = A2J_LIGHT_CHECKPOINT if LIGHT_NETWORKS else A2J_CHECKPOINT
+            hand_file = Path(a2j or _default(shipped, "a2j"))
             a2j = load_a2j(hand_file)
         size, hand_size = centernet.contract.size, a2j.contract.size
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pipeline.constants import SIDE_LIMIT, SIDE_OF_DETECTION, SIDE_OF_HEAD, SIDE_OF_MIRRORS, SIDE_SURE
+from pipeline.constants import (
+    SIDE_LIMIT,
+    SIDE_OF_DETECTION,
+    SIDE_OF_HEAD,
+    SIDE_OF_MIRRORS,
+    SIDE_SURE,
+    SIDE_UNCLEAR,
+)
 from pipeline.hand import Detection, Handedness
 from pipeline.sight import Pose
 
 Readings = Mapping["Handedness | None", Pose]  # of one hand, by the side it was read as
 
 # Log-odds from one frame: those that follow each other are not news.
-_MIRRORS_LIMIT, _HEAD_LIMIT = 0.15, 0.3
+_MIRRORS_LIMIT, _HEAD_LIMIT = 0.15, 1.0
 _SIGN = {"right": 1.0, "left": -1.0, None: 0.0}
 
 
@@ -63,7 +70,9 @@ def evidence_of_readings(readings: Readings) -> float:
     told = [pose.side_log_odds for pose in readings.values() if pose.side_log_odds is not None]
     if not told:
         return evidence_of_mirrors(readings)
-    return min(max(SIDE_OF_HEAD * sum(told) / len(told), -_HEAD_LIMIT), _HEAD_LIMIT)
+    log_odds = sum(told) / len(told)
+    clear = math.copysign(max(abs(log_odds) - SIDE_UNCLEAR, 0.0), log_odds)
+    return min(max(SIDE_OF_HEAD * clear, -_HEAD_LIMIT), _HEAD_LIMIT)
 
 
 def evidence_of_mirrors(readings: Readings) -> float:

@@ -11,11 +11,14 @@ from pipeline.constants import (
     SMOOTHING_BETA,
     SMOOTHING_CENTRE_BETA,
     SMOOTHING_MIN_CUTOFF_HZ,
+    TRACK_CLEAR_PRESENCE,
     TRACK_JUMP_MM,
+    TRACK_SAME_MM,
+    TRACK_TOUCHING_MM,
     TRACK_TRUST,
 )
 from pipeline.frame import DepthCamera, Frame
-from pipeline.hand import Skeleton
+from pipeline.hand import Handedness, Skeleton
 from pipeline.one_euro import HandFilter
 from pipeline.side_belief import SideBelief
 from pipeline.sight import Pose
@@ -49,6 +52,7 @@ class Track:
         velocity: (3,) mm/s.
         score: 0..1.
         trust: TRACK_TRUST at best; at 0 the track has ended.
+        clear: whether the joint network clearly sees a hand.
         missed: whether the detector did not see the hand when it ran last.
         last_seen_s: when it did, by the tracker's clock.
     """
@@ -60,6 +64,7 @@ class Track:
         self.belief = belief
         self.score = score
         self.trust = TRACK_TRUST
+        self.clear = False
         self.missed = False
         self.last_seen_s = 0.0
         self.velocity = np.zeros(3)
@@ -98,6 +103,7 @@ class Track:
 
     def update(self, frame: Frame, pose: Pose, quality: Quality, seconds: float) -> None:
         """Takes a reading."""
+        self.clear = (pose.presence_log_odds or 0.0) > TRACK_CLEAR_PRESENCE and not quality.doubtful
         before, self.joints = self.joints, frame.camera.unproject(pose.uvd)
         if quality.jump_mm > TRACK_JUMP_MM:
             self.velocity = np.zeros(3)
@@ -125,6 +131,14 @@ class Track:
     def distance(self, other: Track) -> float:
         """Millimetres between the centres of two hands."""
         return float(np.linalg.norm(self.joints.mean(axis=0) - other.joints.mean(axis=0)))
+
+    def may_be(self, other: Track) -> bool:
+        """Whether two tracks are so near that they follow one hand; palms of two may touch."""
+        return self.distance(other) < self.room(other.belief.side)
+
+    def room(self, side: Handedness | None) -> float:
+        """Millimetres around the hand's centre in which there is no other one of that side."""
+        return TRACK_SAME_MM if not self.belief.contradicts(side) else TRACK_TOUCHING_MM
 
     def box(self, camera: DepthCamera) -> FloatArray:
         """(4,) x0 y0 x1 y1 px around the filtered joints and the flesh about them, within the image."""

@@ -16,7 +16,6 @@ from pipeline.constants import (
     TRACK_MEMORY_MM,
     TRACK_MEMORY_S,
     TRACK_OTHER_SIDE_MM,
-    TRACK_SAME_MM,
     TRACK_SCORE_DECAY,
     TRACK_SEARCH_EVERY,
     TRACK_SHADOW_IOU,
@@ -122,7 +121,9 @@ class Tracker:
     ) -> list[Sighting]:
         """Sightings away from all tracks, as many as there is room for."""
         distance = _distances(camera, [sighting.centre for sighting in sightings], centres)
-        away = np.all(distance > TRACK_SAME_MM, axis=1)
+        sides = [sighting.detection.handedness for sighting in sightings]
+        room = np.array([[track.room(side) for track in self._tracks] for side in sides])
+        away = np.all(distance > room.reshape(distance.shape), axis=1)
         new = [sighting for sighting, is_away in zip(sightings, away, strict=True) if is_away]
         return new if self._max_hands is None else new[: max(0, self._max_hands - len(self._tracks))]
 
@@ -169,18 +170,22 @@ class Tracker:
     def _doubt(self, camera: DepthCamera, looked: bool, seen: Sequence[Track]) -> None:
         """Takes trust from tracks that the detector did not see, and from those that may be one hand.
 
-        A hand in the image of another one, but not at its place, may be hidden from the detector.
+        A hand in the image of another one, but not at its place, may be hidden from the detector; where the
+        joint network clearly sees a hand, the detector is believed only after a while.
         """
         for track in self._tracks:
             if not looked or track in seen:
                 continue
-            track.missed = not any(
-                track.distance(other) > TRACK_SAME_MM and track.overlap(other, camera) > TRACK_SHADOW_IOU
-                for other in seen
+            shadowed = any(
+                not track.may_be(other) and track.overlap(other, camera) > TRACK_SHADOW_IOU for other in seen
             )
-            track.trust -= 2 * track.missed if track.id is not None else TRACK_TRUST
+            track.missed = not (shadowed or track.clear)
+            if track.id is None:
+                track.trust = 0
+            elif not shadowed:
+                track.trust -= 1 if track.clear else 2
         for first, second in combinations(self._tracks, 2):
-            if not looked and first.distance(second) < TRACK_SAME_MM:
+            if not looked and first.may_be(second):
                 first.trust, second.trust = first.trust - 1, second.trust - 1
 
     # --- Coming and going ----------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.confirmation import Found, confirmed, joints_box, proposals
-from pipeline.constants import FINGER_MM, PROPOSALS
+from pipeline.confirmation import Found, confirmed, hand_score, joints_box, proposals
+from pipeline.constants import CONFIRM_BIAS, CONFIRM_DETECTOR, CONFIRM_PRESENCE, FINGER_MM, PROPOSALS
 from pipeline.crop import CropPose, HandCrop
 from pipeline.frame import DepthCamera
 from pipeline.hand import Detection
@@ -14,26 +14,41 @@ CAMERA = DepthCamera(640, 576, 500.0, 250.0, 320.0, 288.0)
 CONTRACT = HandInput(size=128, crop_mm=256.0, outside="far", std=150.0)
 
 
-def found(u: float, v: float, score: float, spread_mm: float, half_px: float = 40.0) -> Found:
+def found(u: float, v: float, score: float, spread_mm: float, presence: float | None = 4.0) -> Found:
     """A proposal whose joints lie in a square about (u, v), 500 mm away."""
     crop = HandCrop.around(np.array([u, v, 500.0]), CAMERA, CONTRACT)
-    corners = np.array([[-1, -1], [1, -1], [1, 1]]) * half_px
+    corners = np.array([[-1, -1], [1, -1], [1, 1]]) * 40.0
     uvd = np.column_stack([corners + np.array([u, v]), np.full(3, 500.0)])
     detection = Detection(np.array([u - 5, v - 5, u + 5, v + 5], np.float32), score, "left")
-    return detection, CropPose(crop, uvd, np.full(3, spread_mm))
+    return detection, CropPose(crop, uvd, np.full(3, spread_mm), presence_log_odds=presence)
 
 
-def test_score_is_the_geometric_mean_of_detector_and_joints() -> None:
-    one = found(300, 250, 0.36, spread_mm=20.0)  # confidence 1 / 2
+def test_score_is_the_probability_by_all_three_signs() -> None:
+    one = found(300, 250, 0.2, spread_mm=20.0, presence=3.0)  # confidence 1 / 2: log-odds 0
     ((detection, pose),) = confirmed([one], CAMERA, 0.1)
     assert pose is one[1]
-    assert detection.score == pytest.approx(np.sqrt(0.36 * 0.5))
+    log_odds = CONFIRM_BIAS + CONFIRM_DETECTOR * np.log(0.2 / 0.8) + CONFIRM_PRESENCE * 3.0
+    assert detection.score == pytest.approx(1 / (1 + np.exp(-log_odds)))
     assert detection.handedness == "left"
 
 
-def test_what_the_joints_do_not_confirm_is_no_hand() -> None:
-    sure, unsure = found(150, 250, 0.2, spread_mm=8.0), found(450, 250, 0.2, spread_mm=60.0)
-    assert [pose for _, pose in confirmed([unsure, sure], CAMERA, 0.3)] == [sure[1]]
+def test_each_sign_counts() -> None:
+    base = found(300, 250, 0.2, 12.0, 2.0)
+    better = [
+        found(300, 250, 0.4, 12.0, 2.0),
+        found(300, 250, 0.2, 6.0, 2.0),
+        found(300, 250, 0.2, 12.0, 4.0),
+    ]
+    scores = [hand_score(one.score, pose) for one, pose in (base, *better)]
+    assert min(scores[1:]) > scores[0]
+    assert np.isfinite(hand_score(0.0, found(300, 250, 0.0, 1e9, -1e9)[1]))
+    assert np.isfinite(hand_score(1.0, found(300, 250, 1.0, 0.0, 1e9)[1]))
+
+
+def test_what_joints_or_presence_do_not_confirm_is_no_hand() -> None:
+    sure, unsure = found(150, 250, 0.3, spread_mm=8.0), found(450, 250, 0.3, spread_mm=60.0)
+    absent = found(300, 400, 0.3, spread_mm=8.0, presence=-6.0)
+    assert [pose for _, pose in confirmed([unsure, absent, sure], CAMERA, 0.5)] == [sure[1]]
     assert confirmed([], CAMERA, 0.3) == []
 
 

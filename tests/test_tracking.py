@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.constants import TRACK_DETECT_EVERY, TRACK_SEARCH_EVERY
+from pipeline.constants import TRACK_DETECT_EVERY, TRACK_MEMORY_S, TRACK_SEARCH_EVERY
 from pipeline.frame import Frame
 from pipeline.hand import HAND_21, Detection, Hand, Handedness
 from pipeline.side_belief import Readings, SideBelief, evidence_of_mirrors, evidence_of_readings
@@ -40,6 +40,7 @@ class Actor:
     detected_as: Callable[[int], Handedness | None] | None = None
     overlooked: Callable[[int], bool] = lambda _: False
     hallucinated: bool = False  # the joint network is as sure without the hand
+    presence: Callable[[int], float | None] = lambda _: None
 
     def joints(self, index: int) -> NDArray[np.float64] | None:
         place = self.where(index)
@@ -52,6 +53,7 @@ class ScriptedReading:
     doubt_mm: float
     roll: float = 0.0
     side_log_odds: float | None = None
+    presence_log_odds: float | None = None
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -115,8 +117,11 @@ class ScriptedEyes:
             return ScriptedReading(CAMERA.project(hand_at(*(place + shift))), 5.0 if invents else 40.0)
         actor, joints = nearest
         true_side = look.side in (actor.side, None)
-        told = {"right": 2.0, "left": -2.0}[actor.side] if self.tells_side else None
-        return ScriptedReading(CAMERA.project(joints), 5.0 if true_side else 9.0, side_log_odds=told)
+        told = {"right": 6.0, "left": -6.0}[actor.side] if self.tells_side else None
+        doubt_mm, presence = 5.0 if true_side else 9.0, actor.presence(index)
+        return ScriptedReading(
+            CAMERA.project(joints), doubt_mm, side_log_odds=told, presence_log_odds=presence
+        )
 
 
 def play(eyes: ScriptedEyes, frames: int, **options: int) -> list[list[Hand]]:
@@ -196,6 +201,35 @@ def test_a_track_left_behind_on_a_wall_is_dropped() -> None:
     assert not any(frames[30 + TRACK_DETECT_EVERY + 2 :])
 
 
+def test_a_track_ends_where_the_network_sees_no_hand() -> None:
+    gone_at = 20
+    actor = Actor(
+        still(0), presence=lambda k: 8.0 if k < gone_at else -6.0, overlooked=lambda k: k >= gone_at
+    )
+    frames = play(ScriptedEyes([actor]), 30)
+    assert len(frames[gone_at - 1]) == 1
+    assert not frames[gone_at]
+
+
+def test_a_hand_that_is_clearly_there_outlasts_a_detector_that_misses_it() -> None:
+    clear, unclear = (
+        Actor(still(0), presence=lambda k, odds=odds: odds, overlooked=lambda k: k >= 20)  # type: ignore[misc]
+        for odds in (8.0, None)
+    )
+    assert not play(ScriptedEyes([unclear]), 31)[-1]
+    frames = play(ScriptedEyes([clear]), 90)
+    assert len(frames[30]) == 1
+    assert not frames[-1]  # it is believed in the end
+
+
+def test_touching_palms_are_two_hands_and_one_hand_is_one() -> None:
+    def near(x: float) -> Path3D:
+        return lambda k: (x if k > 20 else 6 * x, 0.0, 700.0)
+
+    two = ScriptedEyes([Actor(near(-15.0), "left"), Actor(near(15.0), "right")], tells_side=True)
+    assert [len(hands) for hands in play(two, 50)[25:]] == [2] * 25
+
+
 def test_a_track_that_slides_onto_another_hand_ends() -> None:
     """When the left hand goes, the network reads the right one in its crop."""
     eyes = ScriptedEyes(
@@ -212,8 +246,9 @@ def test_a_hand_that_comes_back_at_once_has_its_old_id() -> None:
     frames = play(eyes, 60)
     assert not frames[25]
     assert {hand.id for hands in frames for hand in hands} == {1}
-    later = ScriptedEyes([Actor(lambda k: None if 20 <= k < 70 else (0.0, 0.0, 700.0))])
-    assert {hand.id for hands in play(later, 90) for hand in hands} == {1, 2}
+    back = 30 + round(30 * TRACK_MEMORY_S)
+    later = ScriptedEyes([Actor(lambda k: None if 20 <= k < back else (0.0, 0.0, 700.0))])
+    assert {hand.id for hands in play(later, back + 20) for hand in hands} == {1, 2}
 
 
 def test_a_blank_frame_ends_nothing_for_long() -> None:
@@ -388,6 +423,14 @@ def test_what_the_network_tells_counts_more_than_its_doubts() -> None:
     assert evidence_of_readings({"left": told, "right": surer}) == evidence_of_readings(both)
 
 
+def test_a_side_that_is_hardly_told_is_not_told() -> None:
+    def told(log_odds: float) -> float:
+        return evidence_of_readings({"left": ScriptedReading(np.zeros((21, 3)), 5.0, 0.0, log_odds)})
+
+    assert told(0.7) == told(-1.9) == 0.0
+    assert told(9.0) == -told(-9.0) > 0.5
+
+
 def test_mirrors_speak_for_the_side_that_is_read_more_surely() -> None:
     sure, unsure = (ScriptedReading(CAMERA.project(hand_at(0, 0, 700)), doubt) for doubt in (5.0, 9.0))
     assert evidence_of_mirrors({"left": unsure, "right": sure}) > 0
@@ -429,7 +472,7 @@ def test_sources_without_a_clock_are_followed() -> None:
 
 def test_filtered_joints_tremble_less() -> None:
     random = np.random.default_rng(0)
-    places = random.normal((0, 0, 700), 1, (90, 3))
+    places = random.normal((0, 0, 700), 0.4, (90, 3))  # the hand as a whole trembles less than its joints
     eyes = ScriptedEyes([Actor(lambda k: tuple(places[k]))])
     spread = {}
     for smooth in (False, True):
