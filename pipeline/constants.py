@@ -35,7 +35,8 @@ RECROP_RAD = 0.4  # and if its palm points this much further to the side than in
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
-# Log-odds that a proposal is a hand, fitted by python3 -m pipeline.training.fit_confirmation
+# Log-odds that a proposal is a hand: between what python3 -m pipeline.training.fit_confirmation finds for the
+# standard and for the light networks
 CONFIRM_BIAS = -0.5
 CONFIRM_DETECTOR = 1.4  # for one of the detector's score
 CONFIRM_JOINTS = 1.25  # for one of the joints' mean confidence
