@@ -73,9 +73,10 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
         size: side of the network's input, px, while it is trained on smaller ones than the contract's.
 
     Returns:
-        mm: `mean_mm`, `median_mm`, the means of joints that the camera sees and of those hidden by other things,
-        `visible_mm` and `hidden_mm` (a `hidden_share` of all), `centred_mm` (wrist on its truth), `aligned_mm` (rotation, scale and
-        shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the hands whose worst
+        mm: `mean_mm`, `median_mm`, `visible_mm` and `hidden_mm` (means of the joints that the camera sees,
+        and of the others, a `hidden_share` of all), `centred_mm` (wrist on its truth), `aligned_mm`
+        (rotation, scale and shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the
+        hands whose worst
         joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`; those of `side_figures`.
     """
     device, unit_mm = next(model.parameters()).device, model.contract.depth_unit_mm
