@@ -24,7 +24,7 @@ from pipeline.engines.spec import EngineSpec, as_tuple
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Handedness
 from pipeline.hand_pose import HandPosePipeline
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
@@ -164,7 +164,7 @@ def our_networks(
     size, hand = detector.contract.size, joints.contract.size
     specs = [
         EngineSpec(detector, (3, size, size), max_batch=1, checkpoint=centernet),
-        EngineSpec(joints, (1, hand, hand), checkpoint=a2j),
+        EngineSpec(for_engines(joints), (1, hand, hand), checkpoint=a2j),
     ]
     tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))
     made = [(device, [_eager(detector, device), _eager(joints, device)]) for device in devices]

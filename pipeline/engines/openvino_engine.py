@@ -53,7 +53,7 @@ class OpenVinoEngine:
                 lambda: convert(spec),
                 lambda packed: _unpack(core, packed),
             )
-            precision = "bfloat16" if _has_bfloat16(core) and is_proven(spec, "bfloat16") else "float32"
+            precision = "bfloat16" if is_proven(spec, "bfloat16") and has_bfloat16() else "float32"
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -109,5 +109,6 @@ def _unpack(core: openvino.Core, packed: bytes) -> openvino.Model:
         return core.read_model(archive.read(_GRAPH), openvino.Tensor(weights))
 
 
-def _has_bfloat16(core: openvino.Core) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def has_bfloat16() -> bool:
+    """Whether the processor itself computes in bfloat16: AVX-512 BF16 or AMX."""
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
