@@ -18,6 +18,7 @@ from pipeline.constants import CPU_THREADS
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.precision import is_proven, proven_model
 from pipeline.engines.spec import EngineSpec
+from pipeline.networks.centernet import CenterNet, for_processors
 
 if TYPE_CHECKING:
     import openvino
@@ -89,9 +90,10 @@ def convert(spec: EngineSpec) -> bytes:
     """The network as OpenVINO's two files, packed into one."""
     import openvino
 
+    module = for_processors(spec.module) if isinstance(spec.module, CenterNet) else spec.module
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that tracing is old
-        traced = torch.jit.trace(spec.module, torch.zeros(1, *spec.input_shape), check_trace=False)
+        traced = torch.jit.trace(module, torch.zeros(1, *spec.input_shape), check_trace=False)
         model = openvino.convert_model(traced, input=[openvino.PartialShape([-1, *spec.input_shape])])
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
