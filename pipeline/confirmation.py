@@ -16,6 +16,8 @@ from pipeline.constants import (
     CONFIRM_JOINTS,
     CONFIRM_PRESENCE,
     FINGER_MM,
+    HOPELESS_SCORE,
+    PROPOSAL_SCORE,
     PROPOSALS,
 )
 from pipeline.crop import CropPose
@@ -28,6 +30,7 @@ _LEAST, _MOST_PRESENCE = 1e-4, 8.0  # evidence is kept within
 
 def proposals(found: list[Detection]) -> list[Detection]:
     """The detections that are worth a look by the joint network, best score first."""
+    found = [one for one in found if one.score >= PROPOSAL_SCORE]
     return sorted(found, key=lambda one: one.score, reverse=True)[:PROPOSALS]
 
 
@@ -65,6 +68,11 @@ def hand_score(detector: float, pose: CropPose) -> float:
     """Probability 0..1 of a hand, by logistic regression."""
     weights = (CONFIRM_DETECTOR, CONFIRM_JOINTS, CONFIRM_PRESENCE)
     return float(1 / (1 + np.exp(-(CONFIRM_BIAS + evidence(detector, pose) @ weights))))
+
+
+def hopeless(detector: float, pose: CropPose) -> bool:
+    """Whether another look would not make a hand of it; never where the box was given (a score of NaN)."""
+    return hand_score(detector, pose) < HOPELESS_SCORE
 
 
 def joints_box(pose: CropPose, camera: DepthCamera) -> NDArray[np.float32]:

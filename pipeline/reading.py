@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.confirmation import Found
+from pipeline.confirmation import Found, hopeless
 from pipeline.constants import FLESH_MM, RECROP_MM, RECROP_RAD, SIDE_REREAD
 from pipeline.crop import CropPose, HandCrop, find_hand
 from pipeline.engines import Engine
@@ -93,9 +93,19 @@ class HandReader:
         unmirrored = in_image(self.contract.handedness)
         looks = [Look(seen.centre, seen.detection.handedness or unmirrored) for seen in sightings]
         poses = self._look(frame, looks)
-        self._look_again(frame, poses, self._off(poses, looks) | self._other_side(poses, prior, 0.0))
-        self._look_again(frame, poses, self._other_side(poses, prior, SIDE_REREAD))
+        again = self._off(poses, looks) | self._other_side(poses, prior, 0.0)
+        self._look_again(frame, poses, self._hopeful(sightings, poses, again))
+        again = self._other_side(poses, prior, SIDE_REREAD)
+        self._look_again(frame, poses, self._hopeful(sightings, poses, again))
         return _sound(poses)
+
+    def _hopeful(
+        self, sightings: Sequence[Sighting], poses: Sequence[CropPose], again: dict[int, Look]
+    ) -> dict[int, Look]:
+        """Without the looks at what will not be confirmed in any case."""
+        if not self.confirms:
+            return again
+        return {k: look for k, look in again.items() if not hopeless(sightings[k].detection.score, poses[k])}
 
     # --- How hands should be seen --------------------------------------------------------------------------
 
