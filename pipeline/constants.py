@@ -35,7 +35,7 @@ RECROP_RAD = 0.4  # and if its palm points this much further to the side than in
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
-PROPOSAL_SCORE = 0.1  # of the detector, at least: joints and presence hardly ever make a hand of less
+PROPOSAL_SCORE = 0.08  # of the detector, at least: joints and presence hardly ever make a hand of less
 # Log-odds that a proposal is a hand, fitted by python3 -m pipeline.training.fit_confirmation
 CONFIRM_BIAS = -0.5
 CONFIRM_DETECTOR = 1.4  # for one of the detector's score
