@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,9 +60,13 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
 
 def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:
     """(3,) log-odds of a hand: by the detector's score, by the joints' mean confidence, by the presence."""
-    shares = np.clip([detector, float(pose.confidence.mean())], _LEAST, 1 - _LEAST)
-    presence = np.clip(pose.presence_log_odds or 0.0, -_MOST_PRESENCE, _MOST_PRESENCE)
-    return np.append(np.log(shares / (1 - shares)), presence)
+    presence = min(max(pose.presence_log_odds or 0.0, -_MOST_PRESENCE), _MOST_PRESENCE)
+    return np.array([_log_odds(detector), _log_odds(float(pose.confidence.mean())), presence])
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, _LEAST), 1 - _LEAST)
+    return math.log(share / (1 - share))
 
 
 def hand_score(detector: float, pose: CropPose) -> float:
