@@ -249,10 +249,10 @@ def _network(what: str, spec: EngineSpec, engine: Engine, count: int, device: st
 
 
 def _accuracy(spec: EngineSpec, engine: str) -> str:
-    for precision, proof in read_proofs(spec).items():
-        figures = proof.after if precision in engine else proof.before
-        return ", ".join(f"{figures[k]:.3g} {unit}" for k, unit in _FIGURES.items() if k in figures)
-    return ""
+    proofs = read_proofs(spec)
+    known = [proof.after for precision, proof in proofs.items() if precision in engine]
+    known += [proof.before for proof in proofs.values()]
+    return ", ".join(f"{known[0][k]:.3g} {unit}" for k, unit in _FIGURES.items() if known and k in known[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline import benchmark, benchmark_contenders
 from pipeline.benchmark import Peak, Row, markdown, ratios, timed
 from pipeline.benchmark_contenders import CAMERA, CPU, GPU, Contender, EagerEngine, Scene, gflop
+from pipeline.engines.precision import Proof, write_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.frame import Frame
 from pipeline.hand import Handedness
@@ -174,6 +175,16 @@ def test_light_networks_are_the_shipped_ones(monkeypatch: pytest.MonkeyPatch) ->
     assert benchmark.main(["--light", "--device", "cpu"]) == benchmark.main(["--device", "cpu"]) == 0
     assert [one.centernet.stem.endswith("_light") for one in taken] == [True, False]
     assert [one.a2j.stem.endswith("_light") for one in taken] == [True, False]
+
+
+def test_accuracy_is_that_of_the_precision(tmp_path: Path) -> None:
+    spec = EngineSpec(nn.Conv2d(1, 1, 3), (1, 8, 8), checkpoint=tmp_path / "a.pth")
+    assert benchmark_contenders._accuracy(spec, "torch float32 (cpu)") == ""
+    int8 = Proof(False, {"mean_mm": 12.34}, {"mean_mm": 14.0})
+    bfloat16 = Proof(True, {"mean_mm": 12.34}, {"mean_mm": 12.4})
+    write_proofs(spec, {"int8": int8, "bfloat16": bfloat16})
+    assert benchmark_contenders._accuracy(spec, "openvino bfloat16 (cpu)") == "12.4 mm"
+    assert benchmark_contenders._accuracy(spec, "torch float32 (cpu)") == "12.3 mm"
 
 
 def test_original_networks_are_the_same_each_time() -> None:
