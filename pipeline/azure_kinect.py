@@ -81,6 +81,7 @@ def run(options: Options) -> None:
     Raises:
         HandPoseError: one sentence for the user.
     """
+    from pipeline.ahead import one_ahead
     from pipeline.cameras import open_camera
     from pipeline.outputs import JsonLines, VideoFile
     from pipeline.result import Result, RunSummary
@@ -112,8 +113,9 @@ def run(options: Options) -> None:
             outputs.append(Window(view, pose, paced=not camera.live))
             stack.callback(outputs[-1].close)
 
-        for frame in progress(islice(camera, options.frames), options, camera):
-            result = Result(frame, pose(frame), pose.timings)
+        frames = progress(islice(camera, options.frames), options, camera)
+        # The window draws, the files are written, and meanwhile the next frame is grabbed and read.
+        for result in one_ahead(Result(frame, pose(frame), pose.timings) for frame in frames):
             summary.add(result)
             view.advance(result)
             for output in outputs:

@@ -36,7 +36,8 @@ RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further th
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
 PROPOSAL_SCORE = 0.08  # of the detector, at least: joints and presence hardly ever make a hand of less
-# Log-odds that a proposal is a hand, fitted by python3 -m pipeline.training.fit_confirmation
+# Log-odds that a proposal is a hand: between what python3 -m pipeline.training.fit_confirmation finds for the
+# standard and for the light networks
 CONFIRM_BIAS = -0.5
 CONFIRM_DETECTOR = 1.4  # for one of the detector's score
 CONFIRM_JOINTS = 1.25  # for one of the joints' mean confidence
@@ -70,7 +71,7 @@ TRACK_LEAST_PRESENCE = -3.0  # and below this there is none
 TRACK_STRETCH = 0.3  # mean change of the bones' lengths, as a share, that makes a hand doubtful
 TRACK_SHADOW_IOU = 0.2  # the detector may leave out a hand whose box overlaps another one's more
 TRACK_TRUST = 4  # what a track starts with; doubt costs 1, a detector that does not see it 2; it ends at 0
-TRACK_MEMORY_S = 3.0  # a hand that comes back within this time is given its old id
+TRACK_MEMORY_S = 5.0  # a hand that comes back within this time is given its old id
 TRACK_MEMORY_MM = 300.0  # and within this distance
 TRACK_LONGEST_GAP_S = 0.5  # between two frames; after a longer one all tracks are forgotten
 TRACK_SCORE_DECAY = 0.98  # of a hand's score, for each frame in which the detector did not see it

@@ -138,6 +138,11 @@ class HandPosePipeline:
         found = self._reader.read_detections(frame, given_hands(boxes, handedness))
         return [self._hand(frame.camera, *one) for one in found]
 
+    def propose(self, frame: Frame) -> list[Found]:
+        """What the detector proposes, hands or not, with the joints read there; see `confirmation`."""
+        read = self._reader.read_detections(frame, proposals(self._detect(frame)))
+        return [(replace(one, handedness=self._reader.side(pose.crop)), pose) for one, pose in read]
+
     # --- What tracking sees with: `pipeline.sight.Eyes` -----------------------------------------------------
 
     @property
@@ -170,9 +175,7 @@ class HandPosePipeline:
 
     def _find(self, frame: Frame) -> list[Found]:
         """What the detector proposes and the joint network confirms, best score first."""
-        read = self._reader.read_detections(frame, proposals(self._detect(frame)))
-        sided = [(replace(one, handedness=self._reader.side(pose.crop)), pose) for one, pose in read]
-        return confirmed(sided, frame.camera, self._reader.contract.least_score)
+        return confirmed(self.propose(frame), frame.camera, self._reader.contract.least_score)
 
     def _hands(self, frame: Frame) -> list[Hand]:
         """Each frame for itself."""

@@ -205,7 +205,8 @@ class Tracker:
     def _confirm(self, track: Track) -> None:
         """Gives a track its id: an old one to a hand that was lost here a moment ago."""
         near = [lost for lost in self._lost if track.distance(lost) < TRACK_MEMORY_MM]
-        near = [lost for lost in near if not lost.belief.contradicts(track.belief.side)]
+        if track.belief.sure:
+            near = [lost for lost in near if not lost.belief.contradicts(track.belief.side)]
         if near:
             old = min(near, key=track.distance)
             self._lost.remove(old)

@@ -73,8 +73,10 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
         size: side of the network's input, px, while it is trained on smaller ones than the contract's.
 
     Returns:
-        mm: `mean_mm`, `median_mm`, `centred_mm` (wrist on its truth), `aligned_mm` (rotation, scale and
-        shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the hands whose worst
+        mm: `mean_mm`, `median_mm`, `visible_mm` and `hidden_mm` (means of the joints that the camera sees,
+        and of the others, a `hidden_share` of all), `centred_mm` (wrist on its truth), `aligned_mm`
+        (rotation, scale and shift removed), `tips_mm`, `wrist_mm`; `image_px` of the input; shares of the
+        hands whose worst
         joint lies within 20 and 40 mm: `within_20mm`, `within_40mm`; those of `side_figures`.
     """
     device, unit_mm = next(model.parameters()).device, model.contract.depth_unit_mm
@@ -83,10 +85,14 @@ def hand_figures(model: A2J, batches: Sequence[CropBatch], size: int | None = No
     truth = np.concatenate([b.joints_mm.cpu().double().numpy() for b in batches])
     flat = torch.cat([(f - b.joints)[..., :2].norm(dim=-1) for f, b in zip(found, batches, strict=True)])
     errors = joint_errors(points, truth)
+    visible = np.concatenate([b.visible.cpu().numpy() for b in batches])
     within = worst_joint_shares(errors, (20.0, 40.0))
     return {
         "mean_mm": float(errors.mean()),
         "median_mm": float(np.median(errors)),
+        "visible_mm": float(errors[visible].mean()),
+        "hidden_mm": float(errors[~visible].mean()) if (~visible).any() else float("nan"),
+        "hidden_share": float(1.0 - visible.mean()),
         "centred_mm": float(joint_errors(centre(points, WRIST), centre(truth, WRIST)).mean()),
         "aligned_mm": float(joint_errors(align_similarity(points, truth), truth).mean()),
         "tips_mm": float(errors[:, TIPS].mean()),

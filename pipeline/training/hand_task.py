@@ -270,5 +270,5 @@ def hand_contract(size: int, crop_mm: float = 260.0) -> HandInput:
         depth_unit_mm=crop_mm / size,
         handedness="right",
         upright=True,
-        least_score=0.6,
+        least_score=0.7,
     )
