@@ -1,6 +1,6 @@
 """How fast the networks and whole frames run on this machine, beside the original's steps.
 
-    python3 -m pipeline.benchmark [--json FILE] [--engines openvino,torch] [--device cuda] [--seconds 20]
+    python3 -m pipeline.benchmark [--light] [--json FILE] [--engines openvino,torch] [--device cuda]
 
 All contenders run in turn, one call each, so that what else the machine does meets all of them alike. A call
 takes its input from the host and gives its results back there, also on a GPU. Run it under `taskset -c 0` for
@@ -30,9 +30,14 @@ from pipeline.benchmark_contenders import (
     original_networks,
     our_frames,
     our_networks,
-    scene_with_hands,
+    scenes_with_hands,
 )
-from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
+from pipeline.constants import (
+    A2J_CHECKPOINT,
+    A2J_LIGHT_CHECKPOINT,
+    CENTERNET_CHECKPOINT,
+    CENTERNET_LIGHT_CHECKPOINT,
+)
 from pipeline.engines import ENGINES
 from pipeline.engines.choice import Kind, usable_kinds
 from pipeline.errors import HandPoseError, UsageError
@@ -62,7 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         devices = _devices(options.device)
         kinds = _kinds(options.engines, devices)
         originals = [one for one in kinds if options.originals or (one.on_gpu and one.name == "torch")]
-        networks = Networks(options.centernet, options.a2j, originals)
+        light, standard = (
+            (CENTERNET_LIGHT_CHECKPOINT, A2J_LIGHT_CHECKPOINT),
+            (CENTERNET_CHECKPOINT, A2J_CHECKPOINT),
+        )
+        centernet, a2j = light if options.light else standard
+        networks = Networks(options.centernet or centernet, options.a2j or a2j, originals)
         rows, peaks = measure(devices, kinds, networks, options.seconds)
         print(markdown(rows))
         print(f"\n{ratios(rows)}\n" if ratios(rows) else "")
@@ -110,11 +120,11 @@ def measure(
         HandPoseError: a checkpoint cannot be read, or an engine does not work.
     """
     peaks = {device: Peak(device) for device in devices}
-    frame, boxes, sides = scene_with_hands()
+    scenes = scenes_with_hands()
     ours = (networks.centernet, networks.a2j)
     single = [*original_networks(devices, networks.originals), *our_networks(devices, kinds, *ours)]
     rows = timed(single, seconds, peaks)
-    whole = [*original_frames(devices, frame, boxes), *our_frames(kinds, *ours, frame, boxes, sides)]
+    whole = [*original_frames(devices, scenes), *our_frames(kinds, *ours, scenes)]
     rows += timed(whole, seconds, {})
     return rows, {device: peak.gflops for device, peak in peaks.items()}
 
@@ -277,8 +287,9 @@ def _parser() -> argparse.ArgumentParser:
         "--originals", action="store_true", help="the original's networks by each engine, not PyTorch's only"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="for the networks, and for the frames")
-    parser.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
-    parser.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)
+    parser.add_argument("--centernet", type=Path, metavar="FILE", help="instead of the shipped one")
+    parser.add_argument("--a2j", type=Path, metavar="FILE", help="instead of the shipped one")
+    parser.add_argument("--light", action="store_true", help="the shipped networks for small machines")
     return parser
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
+from itertools import cycle, product
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.crop import HandCrop, find_hand
@@ -22,17 +23,24 @@ from pipeline.engines.precision import read_proofs
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
 from pipeline.frame import DepthCamera, Frame
-from pipeline.hand import Handedness
+from pipeline.hand import Detection, Handedness
 from pipeline.hand_pose import HandPosePipeline
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
+from pipeline.sight import Look, Pose, Sighting
+from pipeline.tracking import Tracker
+
+if TYPE_CHECKING:
+    from pipeline.synthetic.scenes import SceneBatch
 
 CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
 EAGER = "eager PyTorch"
 CPU, GPU = "cpu", "cuda"
 Network = TypeVar("Network", CenterNet, A2J)
+_RENDERED, _SHOWS = 32, 0.3  # scenes, and the share of a hand that must be seen
+_FRAMES_BEFORE = 3  # that the tracker needs to be at ease
 _FIGURES = {"mean_mm": "mm", "ap50": "AP50"}  # of a proof, shown beside the speed
 
 
@@ -125,17 +133,14 @@ def original_networks(devices: Sequence[str], kinds: Sequence[Kind]) -> list[Con
     return contenders
 
 
-def original_frames(devices: Sequence[str], frame: Frame, boxes: NDArray[np.float32]) -> list[Contender]:
+def original_frames(devices: Sequence[str], scenes: Mapping[int, Sequence[Scene]]) -> list[Contender]:
     """Whole frames with one and two hands, with both backbones, on each device."""
     contenders = []
     for backbone, device in product(("resnet18", "resnet50"), devices):
         steps = OriginalSteps(backbone, device)
-        for hands in range(1, len(boxes) + 1):
-
-            def call(steps: OriginalSteps = steps, hands: int = hands) -> None:
-                steps.frame(frame, boxes[:hands])
-
+        for hands, those in scenes.items():
             what = f"frame, {_hands(hands)}, {backbone}"
+            call = _in_turn([partial(steps.frame, one.frame, one.boxes) for one in those])
             contenders.append(Contender(what, steps.name, call, device=device))
     return contenders
 
@@ -164,7 +169,7 @@ def our_networks(
     size, hand = detector.contract.size, joints.contract.size
     specs = [
         EngineSpec(detector, (3, size, size), max_batch=1, checkpoint=centernet),
-        EngineSpec(joints, (1, hand, hand), checkpoint=a2j),
+        EngineSpec(for_engines(joints), (1, hand, hand), checkpoint=a2j),
     ]
     tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))
     made = [(device, [_eager(detector, device), _eager(joints, device)]) for device in devices]
@@ -177,31 +182,56 @@ def our_networks(
 
 
 def our_frames(
-    kinds: Sequence[Kind],
-    centernet: Path,
-    a2j: Path,
-    frame: Frame,
-    boxes: NDArray[np.float32],
-    sides: Sequence[Handedness],
+    kinds: Sequence[Kind], centernet: Path, a2j: Path, scenes: Mapping[int, Sequence[Scene]]
 ) -> list[Contender]:
-    """Whole frames by each engine: with the detector, and with it left out as while tracking."""
+    """Whole frames by each engine: each for itself, with the detector, and while the hands are tracked."""
     contenders = []
     for kind in kinds:
         device = _device(kind)
         pose = HandPosePipeline(kind.name, centernet=centernet, a2j=a2j, device=device)
-        for hands in range(1, len(boxes) + 1):
-
-            def tracked(pose: HandPosePipeline = pose, hands: int = hands) -> None:
-                pose.estimate(frame, boxes[:hands], sides[:hands])
-
-            def detected(pose: HandPosePipeline = pose, hands: int = hands) -> None:
-                pose.detect(frame)
-                pose.estimate(frame, boxes[:hands], sides[:hands])
-
+        for hands, those in scenes.items():
+            detected = _in_turn([partial(pose, one.frame) for one in those])
+            tracked = _in_turn([_following(pose, one) for one in those])
             for way, call in (("detected", detected), ("tracked", tracked)):
                 what = f"frame, {_hands(hands)}, {way}"
                 contenders.append(Contender(what, pose.engine_name, call, device=device))
     return sorted(contenders, key=lambda one: one.what)
+
+
+class GivenHands:
+    """What tracking sees with, if the hands' places are known."""
+
+    def __init__(self, pose: HandPosePipeline, scene: Scene) -> None:
+        self._pose, self._scene = pose, scene
+        self.one_sided, self.tells_side = pose.one_sided, pose.tells_side
+
+    def see(self, frame: Frame) -> list[Sighting]:
+        """The scene's hands."""
+        found = zip(self._scene.boxes, self._scene.sides, strict=True)
+        sightings = [(Detection(box, 1.0, side), find_hand(frame.depth, box)) for box, side in found]
+        return [Sighting(one, centre) for one, centre in sightings if centre is not None]
+
+    def read(self, frame: Frame, looks: Sequence[Look]) -> Sequence[Pose | None]:
+        """By the joint network."""
+        return self._pose.read(frame, looks)
+
+
+def _following(pose: HandPosePipeline, scene: Scene) -> Callable[[], object]:
+    """One more frame of a tracker that has found the hands and has no room for others."""
+    tracker, eyes = Tracker(pose.skeleton, len(scene.boxes)), GivenHands(pose, scene)
+    for _ in range(_FRAMES_BEFORE):
+        tracker(scene.frame, eyes)
+    return partial(tracker, scene.frame, eyes)
+
+
+def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """A call of the next one, after the last of the first again."""
+    turn = cycle(calls)
+
+    def call() -> object:
+        return next(turn)()
+
+    return call
 
 
 def _eager(module: nn.Module, device: str) -> Engine:
@@ -219,29 +249,44 @@ def _network(what: str, spec: EngineSpec, engine: Engine, count: int, device: st
 
 
 def _accuracy(spec: EngineSpec, engine: str) -> str:
-    for precision, proof in read_proofs(spec).items():
-        figures = proof.after if precision in engine else proof.before
-        return ", ".join(f"{figures[k]:.3g} {unit}" for k, unit in _FIGURES.items() if k in figures)
-    return ""
+    proofs = read_proofs(spec)
+    known = [proof.after for precision, proof in proofs.items() if precision in engine]
+    known += [proof.before for proof in proofs.values()]
+    return ", ".join(f"{known[0][k]:.3g} {unit}" for k, unit in _FIGURES.items() if known and k in known[0])
 
 
-def scene_with_hands() -> tuple[Frame, NDArray[np.float32], list[Handedness]]:
-    """A rendered frame, the boxes (2, 4) px of two hands in it, and their sides."""
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A rendered frame, the boxes (K, 4) px of its hands, and their sides."""
+
+    frame: Frame
+    boxes: NDArray[np.float32]
+    sides: Sequence[Handedness]
+
+
+def scenes_with_hands(most: int = 2) -> dict[int, list[Scene]]:
+    """Number of hands, 1 to `most`, -> scenes with so many that show well."""
     from pipeline.synthetic.scenes import SceneGenerator
 
-    scenes = SceneGenerator("cpu", 7).batch(8)
-    stretch = np.array([CAMERA.width, CAMERA.height] * 2, np.float32) / scenes.depth.shape[-1]
-    second_best = [float(seen.sort(descending=True).values[1:2].sum()) for seen in scenes.visible]
-    most = int(np.argmax(second_best))  # the scene whose second hand shows best
-    best = scenes.visible[most].topk(2).indices
+    rendered = SceneGenerator("cpu", 7).batch(_RENDERED)
+    scenes: dict[int, list[Scene]] = {count: [] for count in range(1, most + 1)}
+    for number, visible in enumerate(rendered.visible):
+        hands = (visible > _SHOWS).nonzero()[:, 0]
+        if 1 <= len(hands) <= most:
+            scenes[len(hands)].append(_scene(rendered, number, hands))
+    return scenes
+
+
+def _scene(rendered: SceneBatch, number: int, hands: Tensor) -> Scene:
+    stretch = np.array([CAMERA.width, CAMERA.height] * 2, np.float32) / rendered.depth.shape[-1]
     size = (CAMERA.width, CAMERA.height)
     depth, ir = (
-        cv2.resize(image[most].numpy().astype(np.uint16), size, interpolation=cv2.INTER_NEAREST)
-        for image in (scenes.depth, scenes.ir)
+        cv2.resize(image[number].numpy().astype(np.uint16), size, interpolation=cv2.INTER_NEAREST)
+        for image in (rendered.depth, rendered.ir)
     )
-    sides: list[Handedness] = ["right" if side else "left" for side in scenes.classes[most][best]]
-    boxes = (scenes.boxes[most][best].numpy() * stretch).astype(np.float32)
-    return Frame(depth, ir, CAMERA, 0, 0), boxes, sides  # type: ignore[arg-type]
+    sides: list[Handedness] = ["right" if side else "left" for side in rendered.classes[number][hands]]
+    boxes = (rendered.boxes[number][hands].numpy() * stretch).astype(np.float32)
+    return Scene(Frame(depth, ir, CAMERA), boxes, sides)  # type: ignore[arg-type]
 
 
 def _hands(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from pipeline.constants import (
     CONFIRM_JOINTS,
     CONFIRM_PRESENCE,
     FINGER_MM,
+    HOPELESS_SCORE,
+    PROPOSAL_SCORE,
     PROPOSALS,
 )
 from pipeline.crop import CropPose
@@ -28,6 +31,7 @@ _LEAST, _MOST_PRESENCE = 1e-4, 8.0  # evidence is kept within
 
 def proposals(found: list[Detection]) -> list[Detection]:
     """The detections that are worth a look by the joint network, best score first."""
+    found = [one for one in found if one.score >= PROPOSAL_SCORE]
     return sorted(found, key=lambda one: one.score, reverse=True)[:PROPOSALS]
 
 
@@ -56,15 +60,24 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
 
 def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:
     """(3,) log-odds of a hand: by the detector's score, by the joints' mean confidence, by the presence."""
-    shares = np.clip([detector, float(pose.confidence.mean())], _LEAST, 1 - _LEAST)
-    presence = np.clip(pose.presence_log_odds or 0.0, -_MOST_PRESENCE, _MOST_PRESENCE)
-    return np.append(np.log(shares / (1 - shares)), presence)
+    presence = min(max(pose.presence_log_odds or 0.0, -_MOST_PRESENCE), _MOST_PRESENCE)
+    return np.array([_log_odds(detector), _log_odds(float(pose.confidence.mean())), presence])
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, _LEAST), 1 - _LEAST)
+    return math.log(share / (1 - share))
 
 
 def hand_score(detector: float, pose: CropPose) -> float:
     """Probability 0..1 of a hand, by logistic regression."""
     weights = (CONFIRM_DETECTOR, CONFIRM_JOINTS, CONFIRM_PRESENCE)
     return float(1 / (1 + np.exp(-(CONFIRM_BIAS + evidence(detector, pose) @ weights))))
+
+
+def hopeless(detector: float, pose: CropPose) -> bool:
+    """Whether another look would not make a hand of it; never where the box was given (a score of NaN)."""
+    return hand_score(detector, pose) < HOPELESS_SCORE
 
 
 def joints_box(pose: CropPose, camera: DepthCamera) -> NDArray[np.float32]:

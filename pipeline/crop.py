@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -71,7 +72,7 @@ class HandCrop:
         px = _side_mm(contract, depth) / depth / contract.size
         return cls(u, v, camera.fx * px, camera.fy * px, depth, contract, mirrored, roll)
 
-    @property
+    @cached_property
     def affine(self) -> NDArray[np.float64]:
         """(2, 3): crop column, row, 1 to image column, row."""
         cos, sin = np.cos(self.roll), np.sin(self.roll)
@@ -81,7 +82,7 @@ class HandCrop:
         first = np.array([self.u, self.v]) - linear.sum(axis=1) * ((self.contract.size - 1) / 2)
         return np.column_stack([linear, first])
 
-    @property
+    @cached_property
     def scale_mm(self) -> float:
         """Millimetres in the plane of the centre for one px of the crop."""
         return _side_mm(self.contract, self.depth_mm) / self.contract.size
@@ -147,12 +148,12 @@ class CropPose:
     side_log_odds: float | None = None
     presence_log_odds: float | None = None
 
-    @property
+    @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """(J,) 1 / (1 + (spread / CONFIDENCE_HALF_MM)^2): from 1, all anchors agree, towards 0."""
         return (1 / (1 + (self.spread_mm / CONFIDENCE_HALF_MM) ** 2)).astype(np.float32)
 
-    @property
+    @cached_property
     def doubt_mm(self) -> float:
         """Mean spread; infinite if a joint is not finite or not in front of the camera: no hand."""
         sound = (
@@ -166,20 +167,20 @@ class CropPose:
         hopeless = self.presence_log_odds is not None and self.presence_log_odds < HOPELESS_PRESENCE
         return bool(np.isfinite(self.doubt_mm)) and not hopeless
 
-    @property
+    @cached_property
     def centre(self) -> NDArray[np.float64]:
         """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
         u, v, _ = (self.uvd.min(axis=0) + self.uvd.max(axis=0)) / 2
         return np.array([u, v, np.median(self.uvd[:, 2])])
 
-    @property
+    @cached_property
     def moved_mm(self) -> float:
         """How far the joints' centre lies from the crop's."""
         crop = self.crop
         away = self.centre - (crop.u, crop.v, crop.depth_mm)
         return float(np.linalg.norm(away * (crop.scale_mm / crop.step_x, crop.scale_mm / crop.step_y, 1)))
 
-    @property
+    @cached_property
     def roll(self) -> float:
         """By how far the palm is turned clockwise from pointing up in the image, rad."""
         skeleton = self.crop.contract.skeleton

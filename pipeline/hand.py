@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, overload
 
 import numpy as np
@@ -33,12 +34,12 @@ class Skeleton:
     def num_joints(self) -> int:
         return len(self.joint_names)
 
-    @property
+    @cached_property
     def root(self) -> int:
         """The joint that no bone leads to: the wrist, or the middle of the palm."""
         return min(set(range(self.num_joints)) - {child for _, child in self.bones})
 
-    @property
+    @cached_property
     def knuckles(self) -> tuple[int, ...]:
         """The joints at the other ends of the root's bones, without the thumb's."""
         return tuple(child for parent, child in self.bones if parent == self.root and self.fingers[child] > 0)

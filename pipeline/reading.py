@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pipeline.confirmation import Found
+from pipeline.confirmation import Found, hopeless
 from pipeline.constants import FLESH_MM, RECROP_MM, RECROP_RAD, SIDE_REREAD
 from pipeline.crop import CropPose, HandCrop, find_hand
 from pipeline.engines import Engine
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import OTHER_SIDE, Detection, Handedness, in_image
-from pipeline.networks.a2j import aggregate, anchor_grid
+from pipeline.networks.a2j import anchor_grid, tally
 from pipeline.networks.contracts import HandInput
 from pipeline.side_belief import evidence_of_detection
 from pipeline.sight import Look, Sighting
@@ -35,7 +34,7 @@ class HandReader:
     ) -> None:
         self.engine, self.contract = engine, contract
         self.tells_side, self.tells_presence = tells_side, tells_presence
-        self._anchors = anchor_grid(contract.size)
+        self._anchors = anchor_grid(contract.size).numpy()
 
     @property
     def one_sided(self) -> bool:
@@ -94,9 +93,19 @@ class HandReader:
         unmirrored = in_image(self.contract.handedness)
         looks = [Look(seen.centre, seen.detection.handedness or unmirrored) for seen in sightings]
         poses = self._look(frame, looks)
-        self._look_again(frame, poses, self._off(poses, looks) | self._other_side(poses, prior, 0.0))
-        self._look_again(frame, poses, self._other_side(poses, prior, SIDE_REREAD))
+        again = self._off(poses, looks) | self._other_side(poses, prior, 0.0)
+        self._look_again(frame, poses, self._hopeful(sightings, poses, again))
+        again = self._other_side(poses, prior, SIDE_REREAD)
+        self._look_again(frame, poses, self._hopeful(sightings, poses, again))
         return _sound(poses)
+
+    def _hopeful(
+        self, sightings: Sequence[Sighting], poses: Sequence[CropPose], again: dict[int, Look]
+    ) -> dict[int, Look]:
+        """Without the looks at what will not be confirmed in any case."""
+        if not self.confirms:
+            return again
+        return {k: look for k, look in again.items() if not hopeless(sightings[k].detection.score, poses[k])}
 
     # --- How hands should be seen --------------------------------------------------------------------------
 
@@ -136,11 +145,9 @@ class HandReader:
         crops = [self._crop(frame.camera, look) for look in looks]
         batch = np.stack([crop.take(frame.depth) for crop in crops])[:, None]  # (N, 1, S, S)
         outputs = self.engine.run(batch)
-        with torch.inference_mode():
-            classification, offsets, depths = map(torch.from_numpy, outputs[:3])
-            voted = aggregate(classification, offsets, depths, self._anchors)
-        positions = voted.positions.numpy()[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
-        spreads = voted.spread.numpy().astype(np.float64)
+        classification, offsets, depths = outputs[:3]
+        voted, spreads = tally(classification, offsets, depths, self._anchors)
+        positions = voted[..., [1, 0, 2]]  # (N, J, 3) column, row, depth
         unknown = [None] * len(crops)
         known, present = ([*(part.tolist() for part in outputs[3:]), unknown, unknown])[:2]  # log-odds
         return [
@@ -153,11 +160,11 @@ class HandReader:
         camera: DepthCamera,
         crop: HandCrop,
         position: NDArray[np.float32],
-        spread: NDArray[np.float64],
+        spread: NDArray[np.float32],
         known: float | None,
         present: float | None,
     ) -> CropPose:
-        uvd, spread_mm = crop.to_image(position), spread * crop.scale_mm
+        uvd, spread_mm = crop.to_image(position), spread.astype(np.float64) * crop.scale_mm
         # A joint where the lens model does not hold is as good as unknown, however the votes agree.
         spread_mm = np.where(camera.reaches(uvd), spread_mm, crop.scale_mm * self.contract.size)
         return CropPose(crop, uvd, spread_mm, self._log_odds(crop, known), present)

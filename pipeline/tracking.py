@@ -108,6 +108,8 @@ class Tracker:
         self, camera: DepthCamera, centres: Sequence[FloatArray], sightings: Sequence[Sighting]
     ) -> dict[int, Sighting]:
         """Number of the track -> its sighting: the assignment of least total distance in space."""
+        if not sightings:
+            return {}
         distance = _distances(camera, centres, [sighting.centre for sighting in sightings])
         for k, track in enumerate(self._tracks):
             for j, sighting in enumerate(sightings):
@@ -120,6 +122,8 @@ class Tracker:
         self, camera: DepthCamera, centres: Sequence[FloatArray], sightings: Sequence[Sighting]
     ) -> list[Sighting]:
         """Sightings away from all tracks, as many as there is room for."""
+        if not sightings:
+            return []
         distance = _distances(camera, [sighting.centre for sighting in sightings], centres)
         sides = [sighting.detection.handedness for sighting in sightings]
         room = np.array([[track.room(side) for track in self._tracks] for side in sides])

@@ -9,9 +9,11 @@ from torch import nn
 
 from pipeline import benchmark, benchmark_contenders
 from pipeline.benchmark import Peak, Row, markdown, ratios, timed
-from pipeline.benchmark_contenders import CAMERA, CPU, GPU, Contender, EagerEngine, gflop
+from pipeline.benchmark_contenders import CAMERA, CPU, GPU, Contender, EagerEngine, Scene, gflop
+from pipeline.engines.precision import Proof, write_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.frame import Frame
+from pipeline.hand import Handedness
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
@@ -114,8 +116,9 @@ def test_the_command_writes_table_and_json(
     save_a2j(tmp_path / "a.pth", A2J(width=0.125, head_width=8, contract=hands), {})
     depth = np.full((576, 640), 700, np.uint16)
     boxes = np.array([[100, 100, 180, 180], [300, 100, 380, 180]], np.float32)
-    scene = Frame(depth, depth, CAMERA, 0, 0), boxes, ["left", "right"]
-    monkeypatch.setattr(benchmark, "scene_with_hands", lambda: scene)
+    sides: list[Handedness] = ["left", "right"]
+    scenes = {n: [Scene(Frame(depth, depth, CAMERA), boxes[:n], sides[:n])] for n in (1, 2)}
+    monkeypatch.setattr(benchmark, "scenes_with_hands", lambda: scenes)
     small = CenterNet(1, 0.125, contract=DetectorInput(size=64))
     monkeypatch.setattr(benchmark_contenders, "CenterNet", lambda *_: small)
     monkeypatch.setattr(benchmark_contenders, "A2J", lambda *_: A2J(width=0.125, head_width=8))
@@ -148,6 +151,40 @@ def test_a_device_that_cannot_be_used_is_told(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert benchmark.main(["--device", "cuda"]) == 2
     assert "PyTorch sees no CUDA GPU here" in capsys.readouterr().err
+
+
+def test_scenes_hold_as_many_hands_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_contenders, "_RENDERED", 16)
+    scenes = benchmark_contenders.scenes_with_hands()
+    assert set(scenes) == {1, 2}
+    for hands, those in scenes.items():
+        assert those
+        for one in those:
+            assert len(one.boxes) == len(one.sides) == hands
+            assert (one.boxes[:, :2] < one.boxes[:, 2:]).all()
+
+
+def test_light_networks_are_the_shipped_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[benchmark.Networks] = []
+
+    def measure(devices: object, kinds: object, networks: benchmark.Networks, seconds: float) -> object:
+        taken.append(networks)
+        return [], {}
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    assert benchmark.main(["--light", "--device", "cpu"]) == benchmark.main(["--device", "cpu"]) == 0
+    assert [one.centernet.stem.endswith("_light") for one in taken] == [True, False]
+    assert [one.a2j.stem.endswith("_light") for one in taken] == [True, False]
+
+
+def test_accuracy_is_that_of_the_precision(tmp_path: Path) -> None:
+    spec = EngineSpec(nn.Conv2d(1, 1, 3), (1, 8, 8), checkpoint=tmp_path / "a.pth")
+    assert benchmark_contenders._accuracy(spec, "torch float32 (cpu)") == ""
+    int8 = Proof(False, {"mean_mm": 12.34}, {"mean_mm": 14.0})
+    bfloat16 = Proof(True, {"mean_mm": 12.34}, {"mean_mm": 12.4})
+    write_proofs(spec, {"int8": int8, "bfloat16": bfloat16})
+    assert benchmark_contenders._accuracy(spec, "openvino bfloat16 (cpu)") == "12.4 mm"
+    assert benchmark_contenders._accuracy(spec, "torch float32 (cpu)") == "12.3 mm"
 
 
 def test_original_networks_are_the_same_each_time() -> None:

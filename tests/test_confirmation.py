@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from pipeline.confirmation import Found, confirmed, hand_score, joints_box, proposals
-from pipeline.constants import CONFIRM_BIAS, CONFIRM_DETECTOR, CONFIRM_PRESENCE, FINGER_MM, PROPOSALS
+from pipeline.confirmation import Found, confirmed, hand_score, hopeless, joints_box, proposals
+from pipeline.constants import (
+    CONFIRM_BIAS,
+    CONFIRM_DETECTOR,
+    CONFIRM_PRESENCE,
+    FINGER_MM,
+    PROPOSAL_SCORE,
+    PROPOSALS,
+)
 from pipeline.crop import CropPose, HandCrop
 from pipeline.frame import DepthCamera
 from pipeline.hand import Detection
@@ -74,7 +81,15 @@ def test_hands_outside_the_image_are_none() -> None:
 
 
 def test_only_the_best_proposals_get_a_look() -> None:
-    many = [found(100, 100, 0.01 * k, 8.0)[0] for k in range(PROPOSALS + 5)]
+    many = [found(100, 100, PROPOSAL_SCORE + 0.01 * k, 8.0)[0] for k in range(PROPOSALS + 5)]
     chosen = proposals(many)
     assert len(chosen) == PROPOSALS
     assert chosen[0] is many[-1]
+    assert proposals([found(100, 100, PROPOSAL_SCORE - 0.01, 8.0)[0], *many[:2]]) == many[1::-1]
+
+
+def test_hopeless_is_what_every_sign_speaks_against() -> None:
+    assert hopeless(0.1, found(300, 250, 0.1, 60.0, -2.5)[1])
+    assert not hopeless(0.5, found(300, 250, 0.5, 60.0, -2.5)[1])
+    assert not hopeless(0.1, found(300, 250, 0.1, 60.0, 4.0)[1])
+    assert not hopeless(np.nan, found(300, 250, np.nan, 60.0, -2.5)[1])

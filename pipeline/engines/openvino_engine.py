@@ -18,6 +18,7 @@ from pipeline.constants import CPU_THREADS
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.precision import is_proven, proven_model
 from pipeline.engines.spec import EngineSpec
+from pipeline.networks.centernet import CenterNet, for_processors
 
 if TYPE_CHECKING:
     import openvino
@@ -53,7 +54,7 @@ class OpenVinoEngine:
                 lambda: convert(spec),
                 lambda packed: _unpack(core, packed),
             )
-            precision = "bfloat16" if _has_bfloat16(core) and is_proven(spec, "bfloat16") else "float32"
+            precision = "bfloat16" if is_proven(spec, "bfloat16") and has_bfloat16() else "float32"
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -89,9 +90,10 @@ def convert(spec: EngineSpec) -> bytes:
     """The network as OpenVINO's two files, packed into one."""
     import openvino
 
+    module = for_processors(spec.module) if isinstance(spec.module, CenterNet) else spec.module
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that tracing is old
-        traced = torch.jit.trace(spec.module, torch.zeros(1, *spec.input_shape), check_trace=False)
+        traced = torch.jit.trace(module, torch.zeros(1, *spec.input_shape), check_trace=False)
         model = openvino.convert_model(traced, input=[openvino.PartialShape([-1, *spec.input_shape])])
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
@@ -109,5 +111,6 @@ def _unpack(core: openvino.Core, packed: bytes) -> openvino.Model:
         return core.read_model(archive.read(_GRAPH), openvino.Tensor(weights))
 
 
-def _has_bfloat16(core: openvino.Core) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def has_bfloat16() -> bool:
+    """Whether the processor itself computes in bfloat16: AVX-512 BF16 or AMX."""
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 MAX_BATCH = 8  # what engines with a fixed largest batch are made for
-_FORMAT = 1  # of converted models; raise it when the conversion changes
+_FORMAT = 2  # of converted models; raise it when the conversion changes
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.constants import (
@@ -21,6 +23,8 @@ from pipeline.hand import skeleton_for
 from pipeline.networks.contracts import HandInput
 from pipeline.networks.mobilenet import MobileNet
 from pipeline.networks.resnet import RESNETS, ResNet, activation
+
+FloatArray = NDArray[np.float32]
 
 BACKBONES = (*RESNETS, "mobilenet")
 ANCHORS_PER_CELL = 16
@@ -222,6 +226,35 @@ def aggregate(classification: Tensor, offsets: Tensor, depths: Tensor, anchors: 
         anchors_only=(weights[..., None] * anchors[:, None]).sum(dim=1),
         spread=variance.clamp_min(1e-12).sqrt(),  # the root has no gradient at 0
     )
+
+
+def tally(
+    classification: FloatArray, offsets: FloatArray, depths: FloatArray, anchors: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """What `aggregate` finds, for a few hands at run time: in NumPy, which is twice as fast there.
+
+    Args:
+        classification: (N, A, J).
+        offsets: (N, A, J, 2) row px, column px.
+        depths: (N, A, J).
+        anchors: (A, 2) of `anchor_grid` for the same input size.
+
+    Returns:
+        (N, J, 3) row px, column px, depth in the network's unit; (N, J) px, spread of the votes.
+    """
+    count, num_anchors, joints = classification.shape
+    weights = np.exp(classification - classification.max(axis=1, keepdims=True))  # (N, A, J)
+    weights /= weights.sum(axis=1, keepdims=True)
+    depth = (weights * depths).sum(axis=1)
+    flat_weights = np.repeat(weights, 2, axis=2)  # (N, A, 2 J): long rows are what NumPy is fast on
+    votes = offsets.reshape(count, num_anchors, 2 * joints) + np.tile(anchors, joints)
+    place = (flat_weights * votes).sum(axis=1)  # (N, 2 J)
+    votes -= place[:, None]
+    votes *= votes
+    votes *= flat_weights
+    variance = votes.sum(axis=1).reshape(count, joints, 2).sum(axis=2)
+    positions = np.concatenate([place.reshape(count, joints, 2), depth[..., None]], axis=2)
+    return positions, np.sqrt(np.maximum(variance, np.float32(1e-12)))
 
 
 def _head(inputs: int, width: int, outputs: int, negative_slope: float) -> nn.Sequential:

@@ -211,7 +211,7 @@ def _look(model: A2J, images: Tensor, size: int, middle: Tensor, turn: Tensor) -
 
 
 def _tells_side(model: A2J) -> bool:
-    return isinstance(model, A2J) and model.side_head is not None  # other modules stand in for A2J
+    return getattr(model, "side_head", None) is not None  # other modules stand in for A2J
 
 
 def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:

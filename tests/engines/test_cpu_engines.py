@@ -131,6 +131,18 @@ def test_a_proven_precision_is_taken_for_its_weights_only(
     assert "float32" in make(spec).name
 
 
+@pytest.mark.parametrize("on_the_processor", [True, False])
+def test_bfloat16_is_for_proven_weights_and_processors_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_the_processor: bool
+) -> None:
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: on_the_processor)
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    assert "float32" in OpenVinoEngine(spec).name
+    write_proofs(spec, {"bfloat16": Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1})})
+    assert OpenVinoEngine(spec).name == f"openvino {'bfloat16' if on_the_processor else 'float32'} (cpu)"
+    assert "float32" in OpenVinoEngine(dataclasses.replace(spec, module=two_heads(seed=1))).name
+
+
 def test_half_precision_onnx_takes_and_gives_float32(tmp_path: Path) -> None:
     import onnx
     import onnxruntime

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks.a2j import A2J, BACKBONES, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, BACKBONES, aggregate, anchor_grid, tally
 from pipeline.networks.contracts import HandInput
 from tests.networks import literal
 
@@ -136,6 +136,20 @@ def test_aggregate_in_half_precision_keeps_float32_and_gradients() -> None:
     assert offsets.grad is not None
     assert classification.grad.isfinite().all()
     assert offsets.grad.isfinite().all()
+
+
+@given(seed=st.integers(0, 2**32 - 1), joints=st.integers(1, 21), scale=st.floats(0.1, 30))
+@settings(deadline=None, max_examples=25)
+def test_the_tally_of_the_votes_is_their_aggregate(seed: int, joints: int, scale: float) -> None:
+    random = torch.Generator().manual_seed(seed)
+    anchors = anchor_grid(64)
+    classification, depths = (scale * torch.randn(2, len(anchors), joints, generator=random) for _ in "cd")
+    offsets = scale * torch.randn(2, len(anchors), joints, 2, generator=random)
+    wanted = aggregate(classification, offsets, depths, anchors)
+    arrays = (part.numpy() for part in (classification, offsets, depths, anchors))
+    positions, spread = tally(*arrays)
+    np.testing.assert_allclose(positions, wanted.positions.numpy(), atol=1e-3)
+    np.testing.assert_allclose(spread, wanted.spread.numpy(), atol=1e-3)
 
 
 def test_agreeing_anchors_have_no_spread() -> None:

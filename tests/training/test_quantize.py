@@ -8,9 +8,10 @@ import torch
 from pipeline.engines import create_engines
 from pipeline.engines.precision import Proof, model_path, read_proofs
 from pipeline.engines.spec import EngineSpec
-from pipeline.networks.a2j import A2J
+from pipeline.networks.a2j import A2J, for_engines
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.training import quantize
+from pipeline.training.evaluate_synthetic import scene_hand_crops, scene_hand_figures
 from pipeline.training.hand_task import hand_contract
 from tests.engines.modules import SHAPE, noise, two_heads
 
@@ -26,9 +27,10 @@ def hands(tmp_path: Path) -> tuple[Path, A2J]:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
-    """Sets the mean errors that are found in float32 and in the lower precision."""
-    monkeypatch.setattr(quantize, "fixed_crops", lambda *_: [])
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the figures that are found in float32 and in the lower precision."""
+    for name in ("hand_crops", "scene_hand_crops"):
+        monkeypatch.setattr(quantize, name, lambda *_: [])
     monkeypatch.setattr(quantize, "calibration_inputs", lambda *_: np.zeros((1, 1, 64, 64), np.float32))
 
     def quantized(spec: EngineSpec, inputs: np.ndarray) -> bytes:
@@ -37,15 +39,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     monkeypatch.setattr(quantize, "quantized", quantized)
     monkeypatch.setattr(quantize, "_engine_of", lambda *_: None)
 
-    def errors(before: float, after: float) -> None:
-        found = iter([{"mean_mm": before}, {"mean_mm": after}])
+    def figures(before: float, after: float, name: str = "mean_mm") -> None:
+        found = iter([{name: before}, {name: after}])
         monkeypatch.setattr(quantize, "hand_figures", lambda *_: next(found))
 
-    return errors
+    return figures
 
 
 def test_int8_stands_only_while_it_is_accurate(
-    hands: tuple[Path, A2J], measured: Callable[[float, float], None]
+    hands: tuple[Path, A2J], measured: Callable[..., None]
 ) -> None:
     path, network = hands
     spec = EngineSpec(network, (1, 64, 64), checkpoint=path)
@@ -59,8 +61,27 @@ def test_int8_stands_only_while_it_is_accurate(
     assert not read_proofs(spec)["int8"].accepted
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "just", "worse"),
+    [("scene_mm", 9.0, 9.19, 9.21), ("side_second", 0.9, 0.896, 0.894), ("presence_no", 0.9, 0.896, 0.894)],
+)
+def test_what_else_the_joint_network_tells_counts_as_well(
+    hands: tuple[Path, A2J],
+    measured: Callable[..., None],
+    name: str,
+    before: float,
+    just: float,
+    worse: float,
+) -> None:
+    path, network = hands
+    measured(before, just, name)
+    assert quantize.prove(path, network, "bfloat16").accepted
+    measured(before, worse, name)
+    assert not quantize.prove(path, network, "bfloat16").accepted
+
+
 def test_both_precisions_are_remembered(
-    hands: tuple[Path, A2J], measured: Callable[[float, float], None], capsys: pytest.CaptureFixture[str]
+    hands: tuple[Path, A2J], measured: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, _ = hands
     for precision in ("int8", "bfloat16"):
@@ -84,11 +105,37 @@ def test_bfloat16_is_the_network_rounded() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.05)
 
 
+@pytest.mark.parametrize("on_the_processor", [True, False])
+def test_bfloat16_is_measured_as_it_will_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_the_processor: bool
+) -> None:
+    spec = EngineSpec(two_heads(), SHAPE)
+    network = A2J(width=0.125, head_width=8, contract=hand_contract(64)).eval()
+    monkeypatch.setattr(quantize, "has_bfloat16", lambda: on_the_processor)
+    lower = quantize._in_bfloat16(network, spec, tmp_path)
+    assert isinstance(lower, quantize.EngineModule if on_the_processor else quantize.BFloat16Module)
+
+
+def test_stand_ins_tell_all_that_the_network_does(tmp_path: Path) -> None:
+    network = A2J(width=0.125, head_width=8, contract=hand_contract(64), side_head=True, presence=True).eval()
+    spec = EngineSpec(for_engines(network), (1, 64, 64), checkpoint=tmp_path / "hands.pth")
+    lower = (
+        quantize.EngineModule(network, create_engines("torch", [spec], "cpu")[0]),
+        quantize.BFloat16Module(network),
+    )
+    for module in lower:
+        assert set(scene_hand_figures(module, scene_hand_crops(network.contract, 4, 1))) == {  # type: ignore[arg-type]
+            "scene_mm",
+            "presence_yes",
+            "presence_no",
+        }
+
+
 def test_quantised_networks_run(tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     spec = EngineSpec(two_heads(), SHAPE)
     model = quantize.quantized(spec, noise(8))
-    engine = quantize._engine_of(spec, model, tmp_path)
+    engine = quantize._engine_of(spec, "int8", tmp_path, model)
     assert "int8" in engine.name
     (reference,) = create_engines("torch", [spec], "cpu")
     for found, expected in zip(engine.run(noise(2)), reference.run(noise(2)), strict=True):
