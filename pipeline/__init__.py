@@ -1,6 +1,6 @@
 """Realtime 3D hand joints from a depth camera's depth and infrared images.
 
-Names are imported when they are first used, so that `import pipeline` costs little.
+Names are imported when they are first used, so that `import pipeline` costs nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ __all__ = ["DepthCamera", "Frame", "HandPosePipeline", "open_camera"]
 # OpenMP reads this once, when PyTorch is imported. Its threads then sleep between two networks instead of
 # spinning, which takes the cores from the camera, the window and other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-# Before PyAV, always: both wheels bring a library of the same name for the display (libxcb), the first one
-# serves both, and with PyAV's a window of OpenCV waits for ever once OpenVINO has loaded the system's own.
-import cv2  # noqa: F401
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from pipeline.drawing import ViewOptions
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera
 from pipeline.hand import Hand, Skeleton
+from pipeline.pyav import av
 from pipeline.result import Result
 from pipeline.view import View
 

@@ -13,16 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
 import cv2
 import numpy as np
-from av.packet import Packet
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
+from pipeline.pyav import av
 
 _FOLDERS = ("annotation", "casted_ir_image", "depth_image", "ir_image", "rgb_image")
 _MILLISECOND = Fraction(1, 1000)
@@ -110,7 +108,7 @@ class MatroskaRecorder(Recorder):
         self._camera, self._fps = camera, fps
         self._mode = modes[camera.width, camera.height]
         self._container: Any = None
-        self._tracks: dict[str, VideoStream] = {}
+        self._tracks: dict[str, av.video.stream.VideoStream] = {}
         self._start_us = 0
         self._last_ms = -1
 
@@ -176,8 +174,8 @@ class MatroskaRecorder(Recorder):
         if first.ir is not None:
             self._tracks["IR"] = self._add_track("IR", {"K4A_IR_MODE": "ACTIVE"})
 
-    def _add_track(self, name: str, tags: dict[str, str]) -> VideoStream:
-        stream: VideoStream = self._container.add_stream("rawvideo", rate=self._fps)
+    def _add_track(self, name: str, tags: dict[str, str]) -> av.video.stream.VideoStream:
+        stream: av.video.stream.VideoStream = self._container.add_stream("rawvideo", rate=self._fps)
         stream.width, stream.height = self._camera.width, self._camera.height
         stream.pix_fmt = "gray16be"
         stream.time_base = _MILLISECOND
@@ -185,8 +183,8 @@ class MatroskaRecorder(Recorder):
         return stream
 
     @staticmethod
-    def _packet(stream: VideoStream, image: NDArray[np.uint16], time_ms: int) -> Packet:
-        packet = Packet(image.astype(">u2").tobytes())
+    def _packet(stream: av.video.stream.VideoStream, image: NDArray[np.uint16], time_ms: int) -> av.Packet:
+        packet = av.Packet(image.astype(">u2").tobytes())
         packet.stream = stream
         packet.time_base = _MILLISECOND
         packet.pts = packet.dts = time_ms

@@ -128,7 +128,7 @@ def test_commands_start_without_packages_that_they_do_not_use(command: str) -> N
 
 @pytest.mark.parametrize("module", ["outputs", "cameras.recording", "recording_writer"])
 def test_opencv_is_loaded_before_pyav(module: str) -> None:
-    """Or its window hangs: see `pipeline/__init__.py`."""
+    """Or its window hangs: see `pipeline/pyav.py`."""
     program = f"import sys, pipeline.{module}; loaded = list(sys.modules)\n"
     program += "assert loaded.index('cv2') < loaded.index('av')"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -6,11 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
 
 from pipeline.cameras.base import Camera
 from pipeline.cameras.calibration import DEPTH_MODES, LensMask, parse_calibration
@@ -18,6 +14,7 @@ from pipeline.cameras.matroska import declared_size, index_position
 from pipeline.cameras.pairing import TimedImage, pair_by_time
 from pipeline.errors import HandPoseError, SourceError
 from pipeline.frame import DepthCamera, Frame
+from pipeline.pyav import av
 
 # The SDK writes 16-bit big-endian images; its first versions wrote little-endian ones and called them YUY2.
 _PIXEL_TYPES = {"gray16be": ">u2", "gray16le": "<u2", "yuyv422": "<u2"}
@@ -39,7 +36,7 @@ class RecordingCamera(Camera):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._container: InputContainer | None = None
+        self._container: av.container.InputContainer | None = None
         self._fault = ""
         self._declared_size = self._check_file()
         try:
@@ -82,7 +79,7 @@ class RecordingCamera(Camera):
         except ValueError as error:
             raise self._unusable(f"is {error}") from None
 
-    def _find_tracks(self, container: InputContainer) -> None:
+    def _find_tracks(self, container: av.container.InputContainer) -> None:
         """Set the depth mode, the index of the depth stream, and numpy's type of each stream's pixels."""
         tracks = {stream.metadata.get("title"): stream for stream in container.streams.video}
         depth, ir = tracks.get("DEPTH"), tracks.get("IR")
@@ -97,7 +94,7 @@ class RecordingCamera(Camera):
             stream.index: self._pixel_type(stream, name) for stream in (depth, ir) if stream is not None
         }
 
-    def _pixel_type(self, stream: VideoStream, mode_name: str) -> str:
+    def _pixel_type(self, stream: av.video.stream.VideoStream, mode_name: str) -> str:
         title, codec = stream.metadata["title"], stream.codec_context
         if codec is None:
             raise self._unusable(f"stores its {title} track in an unknown way")
@@ -112,7 +109,7 @@ class RecordingCamera(Camera):
             )
         return _PIXEL_TYPES[codec.pix_fmt]
 
-    def _read_calibration(self, container: InputContainer) -> DepthCamera:
+    def _read_calibration(self, container: av.container.InputContainer) -> DepthCamera:
         for stream in container.streams.attachments:
             if stream.name == "calibration.json" or "K4A_CALIBRATION_FILE" in stream.metadata:
                 try:
@@ -130,7 +127,7 @@ class RecordingCamera(Camera):
         except HandPoseError as error:
             raise SourceError(str(error)) from None
 
-    def _read(self, container: InputContainer) -> Iterator[Frame]:
+    def _read(self, container: av.container.InputContainer) -> Iterator[Frame]:
         count = 0
         for depth, ir in pair_by_time(self._images(container)):
             yield Frame(self._measured(depth.image), ir, self.camera, depth.timestamp_us, count)
@@ -141,7 +138,7 @@ class RecordingCamera(Camera):
                 "the rest"
             )
 
-    def _images(self, container: InputContainer) -> Iterator[TimedImage]:
+    def _images(self, container: av.container.InputContainer) -> Iterator[TimedImage]:
         """Images in the order of the file, up to its end or the first fault, which goes to `_fault`."""
         offset_us = _start_offset_us(container)
         frame_bytes = 2 * self._mode.width * self._mode.height
@@ -175,7 +172,7 @@ class RecordingCamera(Camera):
             return "is cut off"
         return f"is damaged at byte {end}" if end and unread >= frame_bytes else ""
 
-    def _decode(self, packet: Packet, offset_us: int) -> TimedImage:
+    def _decode(self, packet: av.Packet, offset_us: int) -> TimedImage:
         pixels = np.frombuffer(memoryview(packet), dtype=self._pixel_types[packet.stream_index])
         image = pixels.reshape(self._mode.height, self._mode.width).astype(np.uint16)
         assert packet.pts is not None
@@ -183,7 +180,7 @@ class RecordingCamera(Camera):
         return TimedImage(packet.stream_index == self._depth_stream, time_us, image)
 
 
-def _start_offset_us(container: InputContainer) -> int:
+def _start_offset_us(container: av.container.InputContainer) -> int:
     """Device time of the recording's time zero."""
     try:
         return int(container.metadata.get("K4A_START_OFFSET_NS", "0")) // 1000

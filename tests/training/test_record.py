@@ -130,6 +130,8 @@ def test_a_killed_run_leaves_all_but_the_last_frames(name: str, tmp_path: Path) 
     found: list[Frame] = []
     with open_camera(path) as source, suppress(HandPoseError):  # of the frame that was being written
         found.extend(source)
+    if found[-1].ir is None:  # killed between the two images of a frame
+        found.pop()
     assert len(found) >= kept - 2
     assert_same_images(found, list(synthetic_frames(len(found))))
 
