@@ -35,7 +35,7 @@ RECROP_RAD = 0.4  # and if its palm points this much further to the side than in
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
-PROPOSAL_SCORE = 0.08  # of the detector, at least: joints and presence hardly ever make a hand of less
+PROPOSAL_SCORE = 0.1  # of the detector, at least: joints and presence hardly ever make a hand of less
 # Log-odds that a proposal is a hand: between what python3 -m pipeline.training.fit_confirmation finds for the
 # standard and for the light networks
 CONFIRM_BIAS = -0.5
@@ -43,7 +43,7 @@ CONFIRM_DETECTOR = 1.4  # for one of the detector's score
 CONFIRM_JOINTS = 1.25  # for one of the joints' mean confidence
 CONFIRM_PRESENCE = 0.45  # for one that the joint network gives a hand to be there
 HOPELESS_PRESENCE = -3.0  # log-odds of a hand at the first look below which there is no second one
-HOPELESS_SCORE = 0.007  # probability of a hand after the first look below which there is no second one either
+HOPELESS_SCORE = 0.05  # probability of a hand after the first look below which there is no second one either
 FINGER_MM = 9.0  # from a joint to the skin: hands reach so far beyond their joints
 
 # --- Azure Kinect --------------------------------------------------------------------------------------
