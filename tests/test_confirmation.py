@@ -90,6 +90,6 @@ def test_only_the_best_proposals_get_a_look() -> None:
 
 def test_hopeless_is_what_most_signs_speak_against() -> None:
     assert hopeless(0.1, found(300, 250, 0.1, 60.0, -2.5)[1])
-    assert not hopeless(0.5, found(300, 250, 0.5, 60.0, -2.5)[1])
+    assert not hopeless(0.5, found(300, 250, 0.5, 24.0, -2.5)[1])
     assert not hopeless(0.1, found(300, 250, 0.1, 24.0, 4.0)[1])
     assert not hopeless(np.nan, found(300, 250, np.nan, 60.0, -2.5)[1])
