@@ -86,8 +86,8 @@ SIDE_OF_MIRRORS = 2.0  # log-odds for a factor e between the doubts with which b
 # --- Smoothing (One Euro filter) -----------------------------------------------------------------------
 SMOOTHING = True
 SMOOTHING_MIN_CUTOFF_HZ = 0.2  # lower: hands at rest tremble less
-SMOOTHING_BETA = 0.07  # Hz for one mm/s; higher: moving fingers lag less
-SMOOTHING_CENTRE_BETA = 0.2  # the same for the hand as a whole
+SMOOTHING_BETA = 0.2  # Hz for one mm/s; higher: moving fingers lag less
+SMOOTHING_CENTRE_BETA = 0.6  # the same for the hand as a whole
 
 # --- Engines -------------------------------------------------------------------------------------------
 CPU_THREADS = None  # that run the networks on the processor; None: the engine's choice
