@@ -472,7 +472,7 @@ def test_sources_without_a_clock_are_followed() -> None:
 
 def test_filtered_joints_tremble_less() -> None:
     random = np.random.default_rng(0)
-    places = random.normal((0, 0, 700), 0.4, (90, 3))  # the hand as a whole trembles less than its joints
+    places = random.normal((0, 0, 700), 0.15, (90, 3))  # the mean of 21 joints that tremble by a millimetre
     eyes = ScriptedEyes([Actor(lambda k: tuple(places[k]))])
     spread = {}
     for smooth in (False, True):
