@@ -274,7 +274,7 @@ def _surface(region: NDArray[np.uint16], seed: tuple[int, int], stride: int) -> 
     """The pixels connected to the seed without a step in depth."""
     start = float(region[seed])
     step = _STEP_MM + _STEP_SLOPE * start * stride
-    values = region.astype(np.float32)
+    values = region.astype(np.float32, order="C")  # OpenCV refuses the layout of a transposed image
     values[np.abs(values - start) > _REACH_MM] = -1e6  # nothing is connected over these
     mask = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.uint8)
     flags = cv2.FLOODFILL_MASK_ONLY | (1 << 8)

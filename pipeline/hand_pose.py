@@ -18,6 +18,7 @@ from pipeline.constants import (
     CENTERNET_LIGHT_CHECKPOINT,
     LIGHT_NETWORKS,
     SMOOTHING,
+    UNCONFIRMED_SCORE,
 )
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
@@ -84,7 +85,7 @@ class HandPosePipeline:
         ]
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)
-        self._reader = HandReader(joints, a2j.contract, a2j.side_head is not None, a2j.presence)
+        self._reader = HandReader(joints, a2j.contract, a2j.side_head is not None)
         self._max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()
@@ -170,6 +171,8 @@ class HandPosePipeline:
     def _detect(self, frame: Frame) -> list[Detection]:
         start = perf_counter()
         found = self._detector(frame)
+        if not self._reader.confirms:  # the detector alone decides
+            found = [one for one in found if one.score >= UNCONFIRMED_SCORE]
         self._detect_ms = 1e3 * (perf_counter() - start)
         return found
 

@@ -26,14 +26,10 @@ class HandReader:
         engine: runs A2J.
         contract: of its weights.
         tells_side: whether A2J has a side head; see `networks.a2j.for_engines`.
-        tells_presence: whether that head tells if a hand is there.
     """
 
-    def __init__(
-        self, engine: Engine, contract: HandInput, tells_side: bool, tells_presence: bool = False
-    ) -> None:
-        self.engine, self.contract = engine, contract
-        self.tells_side, self.tells_presence = tells_side, tells_presence
+    def __init__(self, engine: Engine, contract: HandInput, tells_side: bool) -> None:
+        self.engine, self.contract, self.tells_side = engine, contract, tells_side
         self._anchors = anchor_grid(contract.size).numpy()
 
     @property
@@ -44,7 +40,7 @@ class HandReader:
     @property
     def confirms(self) -> bool:
         """Whether the network tells hands from other things."""
-        return self.contract.least_score > 0 and self.tells_presence
+        return self.contract.least_score > 0 and self.one_sided
 
     def locate(self, frame: Frame, found: Sequence[Detection]) -> list[Sighting]:
         """The detections with measured depth, and where their hands are."""

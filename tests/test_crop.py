@@ -299,3 +299,14 @@ def test_one_pixel_is_enough() -> None:
     depth = np.zeros((100, 120), np.uint16)
     depth[20, 33] = 900
     np.testing.assert_allclose(found(depth, 33, 20, 34, 21), [33.5, 20.5, 900])
+
+
+def test_a_transposed_image_has_its_hand_where_it_is() -> None:
+    depth = np.zeros((80, 120), np.uint16)
+    depth[20:50, 30:70] = 600
+    box = np.array([25.0, 15.0, 75.0, 55.0])
+    expected = find_hand(depth, box)
+    assert expected is not None
+    np.testing.assert_array_equal(find_hand(np.asfortranarray(depth), box), expected)
+    turned = find_hand(depth.T, box[[1, 0, 3, 2]])
+    np.testing.assert_array_equal(turned, expected[[1, 0, 2]])

@@ -245,3 +245,14 @@ def test_mirrored_camera_swaps_the_sides(frame: Frame, monkeypatch: pytest.Monke
     poses = asked.at(frame, BOXES, ["left", "right"])
     np.testing.assert_allclose(nearest_pixels(poses)[:, :2], TIPS, atol=2.5)
     assert poses[0].confidence.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("least_score", "handedness", "confirms"),
+    [(0.3, "right", True), (0.0, "right", False), (0.3, None, False)],
+)
+def test_one_sided_weights_with_a_least_score_tell_hands(
+    least_score: float, handedness: Handedness | None, confirms: bool
+) -> None:
+    contract = replace(HANDS, least_score=least_score, handedness=handedness)
+    assert Reading(KnowsRightHands(), contract).reader.confirms == confirms

@@ -94,7 +94,7 @@ class HandData:
         """One for each kind of crops."""
         in_scenes = round(self.scene_share * self.batch) if self.render_in_scenes else 0
         rings = [_ring(_hands(self.render), self.batch - in_scenes, self.reuse, self.block)]
-        if self.render_in_scenes:  # whole people cost more
+        if self.render_in_scenes and in_scenes:  # whole people cost more
             render, reuse = _in_scenes(self.render_in_scenes), max(_SCENE_REUSE, self.reuse)
             rings.append(_ring(render, in_scenes, reuse, self.block // 4))
         return rings

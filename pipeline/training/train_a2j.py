@@ -28,7 +28,7 @@ from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
-from pipeline.training.siblings import Siblings
+from pipeline.training.siblings import NAMES, Siblings
 
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
 PRESETS = {
@@ -78,8 +78,12 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     """Networks and rendered hands that the arguments ask for.
 
     Raises:
-        UsageError: weights to start from that read no metric crops of one hand, or no light ones beside.
+        UsageError: weights to start from that read no metric crops of one hand, or have different inputs.
     """
+    if arguments.init and arguments.light:
+        raise UsageError("--init takes the light network's weights as its second file: leave --light out")
+    if arguments.init and len(arguments.init) > len(NAMES):
+        raise UsageError(f"--init takes one file or two, found {len(arguments.init)}")
     if arguments.init:
         networks = [_started(path) for path in arguments.init]
     else:
@@ -171,8 +175,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _light(text: str) -> tuple[float, int]:
-    width, _, head = text.partition(":")
-    return float(width), int(head)
+    try:
+        width, head = text.split(":")
+        shape = float(width), int(head)
+    except ValueError:
+        shape = 0.0, 0
+    if min(shape) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTH:HEAD, such as 0.375:96")
+    return shape
 
 
 def _sizes(text: str) -> tuple[int, ...]:

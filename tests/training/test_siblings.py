@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.networks.a2j import A2J
+from pipeline.training import train_a2j, train_centernet
 from pipeline.training.hand_task import hand_contract
 from pipeline.training.siblings import Siblings, named, weights_path
 
@@ -34,3 +35,28 @@ def test_none_and_three_are_refused() -> None:
     for networks in ([], [small(False)] * 3):
         with pytest.raises(ValueError, match="learn together"):
             Siblings(networks)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--init", "a", "--light", "0.375:96"], "leave --light out"),
+        (["--init", "a", "b", "c"], "one file or two"),
+    ],
+)
+def test_weights_to_start_from_and_a_light_network_are_not_mixed(
+    options: list[str], advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert train_a2j.main([*options, *run]) == 2
+    assert advice in capsys.readouterr().err
+    options = ["0.375" if option == "0.375:96" else option for option in options]
+    assert train_centernet.main([*options, *run]) == 2
+    assert advice in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("light", ["-1:3", "0.5", "wide:96"])
+def test_a_light_network_needs_two_numbers(light: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_a2j.main(["--steps", "1", f"--light={light}"])
+    assert "such as 0.375:96" in capsys.readouterr().err
