@@ -14,9 +14,9 @@ from tqdm import tqdm
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.synthetic.sequences import HandSequence, hand_sequences
 from pipeline.training.rendered import TEST_SEED
-from pipeline.training.sequence_metrics import Step, Video, matched, summarize_videos
+from pipeline.training.sequence_metrics import SHOWN_KIND, Step, Video, matched, summarize_videos
 
-_SHOWN_KIND, _SHOWN_JOINT = "steady", 8  # the video and the joint (tip of the index) of the plot
+_SHOWN_JOINT = 8  # of the plot: the tip of the index
 _SHOWN_S = 4.0
 
 
@@ -44,8 +44,8 @@ def evaluate_sequences(
         videos.setdefault(sequence.kind, []).append(play(sequence, tracked, plain))
     figures = summarize_videos([video for each in videos.values() for video in each])
     figures["kinds"] = {kind: summarize_videos(each) for kind, each in videos.items()}
-    if _SHOWN_KIND in videos:
-        figures["smoothing"] = smoothing_curves(videos[_SHOWN_KIND][0])
+    if SHOWN_KIND in videos:
+        figures["smoothing"] = smoothing_curves(videos[SHOWN_KIND][0])
     return figures
 
 

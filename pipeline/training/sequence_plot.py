@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.training.sequence_metrics import SHOWN_KIND
+
 _STILL_S, _MOVING_S = (0.5, 1.9), (2.0, 3.1)  # of the video "steady"
 
 
@@ -15,6 +17,7 @@ def draw_smoothing(picture: Figure, figures: dict[str, Any]) -> None:
     """Draws the curves of `evaluate_sequences`: a hand held still, and one at about a metre a second."""
     still, moving = picture.subplots(1, 2)
     curves = {name: np.array(values) for name, values in figures["smoothing"].items()}
+    figures = figures.get("kinds", {}).get(SHOWN_KIND, figures)  # of the videos that the curves are from
     jitter = "RMS {plain_jitter_mm:.2f} mm each frame for itself, {jitter_mm:.2f} mm tracked".format(
         **figures
     )
