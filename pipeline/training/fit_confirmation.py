@@ -2,7 +2,8 @@
 
 python3 -m pipeline.training.fit_confirmation [--scenes N] [--centernet FILE] [--a2j FILE]
 
-Prints the CONFIRM_... lines of constants.py, and how many hands are found at which threshold.
+Prints the CONFIRM_... lines of constants.py, and how many hands are found at which threshold. What the present
+ones call hopeless has had one look only: after large changes, fit once more.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.scenes < 1:
         raise UsageError(f"--scenes {options.scenes} teaches nothing: give a number from 1 on")
     pose = HandPosePipeline(centernet=options.centernet, a2j=options.a2j)
+    if not pose.one_sided:
+        raise UsageError(f"{options.a2j} reads both hands as they are: give weights that were trained on one")
     proposals = gather(pose, fixed_scenes(options.scenes, HELD_OUT_SEED))
     if proposals.is_hand.all() or not proposals.is_hand.any():
         raise UsageError("the detector proposes hands only, or none at all: give it more --scenes")

@@ -1,5 +1,6 @@
 """The regression finds the weights that made the data, and proposals are told apart by their boxes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,9 @@ from pipeline.confirmation import evidence, joints_box
 from pipeline.crop import CropPose, HandCrop
 from pipeline.frame import Frame
 from pipeline.hand import Detection
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
+from pipeline.networks.checkpoints import save_a2j, save_centernet
 from pipeline.networks.contracts import HandInput
 from pipeline.synthetic.scenes import SceneBatch
 from pipeline.training.fit_confirmation import CAMERA, Proposals, fit, gather, main, scene_frames
@@ -59,6 +63,11 @@ def test_proposals_on_hands_off_hands_and_on_hardly_visible_ones() -> None:
     assert (proposals.hands, proposals.frames) == (1, 1)
 
 
-def test_nothing_to_learn_from_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_learn_from_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scenes", "0"]) == 2
     assert "--scenes" in capsys.readouterr().err
+    both, detector = tmp_path / "both.pth", tmp_path / "detector.pth"
+    save_a2j(both, A2J(num_joints=14, width=0.125, head_width=8).eval(), {})
+    save_centernet(detector, CenterNet(1, 0.125).eval(), {})
+    assert main(["--scenes", "1", "--a2j", str(both), "--centernet", str(detector)]) == 2
+    assert "trained on one" in capsys.readouterr().err
