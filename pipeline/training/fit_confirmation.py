@@ -2,8 +2,8 @@
 
 python3 -m pipeline.training.fit_confirmation [--scenes N] [--centernet FILE] [--a2j FILE]
 
-Prints the CONFIRM_... lines of constants.py, and how many hands are found at which threshold. What the present
-ones call hopeless has had one look only: after large changes, fit once more.
+Prints the CONFIRM_... lines of constants.py, and how many hands are found at which threshold. What the
+present ones call hopeless has had one look only: after large changes, fit once more.
 """
 
 from __future__ import annotations
