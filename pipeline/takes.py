@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 from pipeline.constants import AZURE_FPS
@@ -62,8 +63,14 @@ class Takes:
 
 def _new_recorder(camera: DepthCamera) -> Recorder:
     """An Azure Kinect recording, or a folder for images that fit none."""
-    path = Path(f"recording_{time.strftime('%Y%m%d_%H%M%S')}_{time.time_ns() // 10**6 % 1000:03d}")
+    path = _free_path(f"recording_{time.strftime('%Y%m%d_%H%M%S')}")
     try:
         return open_recorder(path.with_suffix(".mkv"), camera, AZURE_FPS)
     except UsageError:
         return open_recorder(path, camera)
+
+
+def _free_path(stem: str) -> Path:
+    """The first of `stem`, `stem_2`, ... that is no file, recording or folder yet."""
+    names = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+    return next(path for path in map(Path, names) if not (path.exists() or path.with_suffix(".mkv").exists()))
