@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,6 +40,27 @@ class Siblings(nn.Module, Generic[Network]):
     def forward(self, x: Tensor) -> list[Any]:
         """What each network says about the same batch; an A2J with a side head tells the side too."""
         return [_all_it_knows(network, x) for network in self.networks]
+
+
+def check_start(init: Sequence[Path] | None, light: object) -> None:
+    """Raises UsageError for weights to start from that leave open what the networks are.
+
+    Args:
+        init: files of the standard network and of the light one.
+        light: what a new light network should be.
+    """
+    if init and light:
+        raise UsageError("--init takes the light network's weights as its second file: leave --light out")
+    if init and len(init) > len(NAMES):
+        raise UsageError(f"--init takes one file or two, found {len(init)}")
+
+
+def check_alike(contracts: Sequence[object]) -> None:
+    """Raises UsageError for networks that cannot learn from the same samples."""
+    if any(contract != contracts[0] for contract in contracts):
+        raise UsageError(
+            "the networks of --init have different inputs: they cannot learn from the same samples"
+        )
 
 
 def _all_it_knows(network: nn.Module, x: Tensor) -> Any:

@@ -28,7 +28,7 @@ from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
-from pipeline.training.siblings import NAMES, Siblings
+from pipeline.training.siblings import Siblings, check_alike, check_start
 
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
 PRESETS = {
@@ -80,10 +80,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     Raises:
         UsageError: weights to start from that read no metric crops of one hand, or have different inputs.
     """
-    if arguments.init and arguments.light:
-        raise UsageError("--init takes the light network's weights as its second file: leave --light out")
-    if arguments.init and len(arguments.init) > len(NAMES):
-        raise UsageError(f"--init takes one file or two, found {len(arguments.init)}")
+    check_start(arguments.init, arguments.light)
     if arguments.init:
         networks = [_started(path) for path in arguments.init]
     else:
@@ -102,10 +99,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
             for width, head in shapes
         ]
     contract = networks[0].contract
-    if any(network.contract != contract for network in networks):
-        raise UsageError(
-            "the networks of --init have different inputs: they cannot learn from the same crops"
-        )
+    check_alike([network.contract for network in networks])
     model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
     assert contract.crop_mm is not None
     rendered = 2 * round(contract.size * arguments.margin / 2)

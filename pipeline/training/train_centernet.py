@@ -24,7 +24,7 @@ from pipeline.training.recorded_scenes import Classes, read_recorded
 from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
-from pipeline.training.siblings import NAMES, Siblings
+from pipeline.training.siblings import Siblings, check_alike, check_start
 
 PRESETS = {
     "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
@@ -34,10 +34,7 @@ PRESETS = {
 
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
-    if arguments.init and arguments.light:
-        raise UsageError("--init takes the light network's weights as its second file: leave --light out")
-    if arguments.init and len(arguments.init) > len(NAMES):
-        raise UsageError(f"--init takes one file or two, found {len(arguments.init)}")
+    check_start(arguments.init, arguments.light)
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
     else:
@@ -46,10 +43,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
         if min(widths) <= 0:
             raise UsageError("--width and --light must be positive")
         networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
-    if any(network.contract != networks[0].contract for network in networks):
-        raise UsageError(
-            "the networks of --init have different inputs: they cannot learn from the same scenes"
-        )
+    check_alike([network.contract for network in networks])
     model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
     held_out = fixed_scenes(arguments.held_out, HELD_OUT_SEED)
     return SceneTask(model, _scenes(arguments, place), held_out, arguments.stages, place.workers)
