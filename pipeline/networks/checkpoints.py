@@ -94,7 +94,9 @@ def save_centernet(path: str | Path, model: CenterNet, meta: Mapping[str, Any]) 
         "num_classes": model.num_classes,
         "input_format": model.contract.channels,
     }
-    architecture = CenterNetArchitecture(model.num_classes, model.width, model.plain_head)
+    architecture = CenterNetArchitecture(
+        model.num_classes, model.width, model.plain_head, model.direction_head is not None
+    )
     _write(path, described, model, {**meta, "architecture": asdict(architecture)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,11 @@ class SceneAugmentation:
         mirrored = torch.stack([images.shape[-1] - x1, y0, images.shape[-1] - x0, y1], dim=-1)
         boxes = torch.where(chosen[:, None, None], mirrored, labels.boxes)
         classes = torch.where(chosen[:, None], 1 - labels.classes, labels.classes)
-        return images, BoxBatch(boxes, classes, labels.state)
+        directions = labels.directions
+        if directions is not None:
+            other = directions * directions.new_tensor([-1.0, 1.0])
+            directions = torch.where(chosen[:, None, None], other, directions)
+        return images, BoxBatch(boxes, classes, labels.state, directions)
 
     def windows(
         self, images: Tensor, labels: BoxBatch, size: int, generator: torch.Generator
@@ -123,7 +127,11 @@ class SceneAugmentation:
             first = torch.where(near[:, None], around, anywhere)
         first = torch.minimum(first.clamp(min=0.0), given - side)
         corners = (labels.boxes.unflatten(-1, (2, 2)) - first[:, None, None]) * factor[:, None, None]
-        inside = self.in_view(BoxBatch(corners.flatten(-2), labels.classes, labels.state), size)
+        directions = labels.directions
+        if directions is not None:
+            directions = F.normalize(directions * factor[:, None], dim=-1)
+        zoomed = BoxBatch(corners.flatten(-2), labels.classes, labels.state, directions)
+        inside = self.in_view(zoomed, size)
         return _window(images, first, side, size), inside
 
     def in_view(self, labels: BoxBatch, size: int) -> BoxBatch:
@@ -136,7 +144,7 @@ class SceneAugmentation:
         state = torch.where(
             (state == 1) & ((left < self.keep) | (extent.amax(-1) < self.smallest)), -1, state
         )
-        return BoxBatch(clipped, labels.classes, torch.where(left > 0, state, 0))
+        return replace(labels, boxes=clipped, state=torch.where(left > 0, state, 0))
 
 
 def _window(images: Tensor, first: Tensor, side: Tensor, size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.constants import CENTERNET_STRIDE, DIRECTION_SURE, RECROP_RAD
+from pipeline.hand import HAND_21
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.contracts import HandInput
@@ -233,7 +236,8 @@ def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, 
     """Average precision and handedness.
 
     Returns:
-        `ap50`, `ap75`, `handedness` (share of the found hands whose side is right), `hands` to be found.
+        `ap50`, `ap75`, `handedness` (share of the found hands whose side is right), `hands` to be found;
+        those of `direction_figures`.
     """
     images = [image for batch in batches for image in scene_boxes(model, batch)]
     return {
@@ -241,6 +245,39 @@ def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, 
         "ap75": precision_recall(images, 0.75).average_precision,
         "handedness": handedness_accuracy(images),
         "hands": float(sum((~i.ignored).sum() for i in images if i.ignored is not None)),
+        **direction_figures(model, batches),
+    }
+
+
+@torch.no_grad()
+def direction_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, float]:
+    """How well the detector knows where the hands point, at their true centres; empty if it does not tell.
+
+    Returns:
+        `direction_told`: share of the hands for which it is sure enough; `direction_right`: share of those
+        which one look of the joint network is enough for; `direction_deg`: their median error.
+    """
+    if model.direction_head is None:
+        return {}
+    told, errors = [], []
+    device = next(model.parameters()).device
+    for batch in batches:
+        inputs = detector_batch(batch.depth.to(device), batch.ir.to(device), model.contract)
+        maps = torch.cat([model.read(part).float().cpu()[:, -2:] for part in inputs.split(16)])
+        hands = zip(maps, batch.boxes, batch.joints, batch.visible, strict=True)
+        for answer, truth, joints, visible in hands:
+            seen = visible >= LEAST_VISIBLE
+            column, row = ((truth[seen, :2] + truth[seen, 2:]) / (2 * CENTERNET_STRIDE)).long().T
+            found = answer[:, row.clamp(0, answer.shape[1] - 1), column.clamp(0, answer.shape[2] - 1)].T
+            angle = found[:, 0].atan2(-found[:, 1]) - palm_roll(joints[seen], HAND_21)
+            told.append(found.norm(dim=-1) >= DIRECTION_SURE)
+            errors.append(torch.remainder(angle + math.pi, 2 * math.pi) - math.pi)
+    sure = torch.cat(told)
+    error = torch.cat(errors).abs()[sure]
+    return {
+        "direction_told": float(sure.float().mean()),
+        "direction_right": float((error < RECROP_RAD).float().mean()),
+        "direction_deg": math.degrees(float(error.median())) if len(error) else float("nan"),
     }
 
 

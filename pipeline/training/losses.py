@@ -96,6 +96,23 @@ def box_losses(
     return l1, (giou * weight[:, 0][near]).sum() / total_weight
 
 
+def direction_loss(output: Tensor, targets: DetectorTargets, total_weight: Tensor) -> Tensor:
+    """Weighted mean squared distance of directions, where they are known.
+
+    The squared distance of unit vectors is least at their mean, whose length tells how sure that is.
+
+    Args:
+        output: (N, 2, h, w).
+        targets: what they should be, and the cells' weights.
+        total_weight: what the sum is divided by.
+    """
+    if targets.directions is None:
+        return output.sum() * 0.0
+    known = targets.directions.square().sum(1, keepdim=True) > 0.5
+    errors = (output.float() - targets.directions).square().sum(1, keepdim=True)
+    return (errors * known * targets.box_weight).sum() / total_weight
+
+
 def _corners(channels: Tensor, cells: Tensor, contract: DetectorInput) -> Tensor:
     """(N, 4, h, w) at the chosen cells as (M, 4) x0 y0 x1 y1 px around each cell."""
     height, width, row, column = channels.permute(1, 0, 2, 3)[:, cells]

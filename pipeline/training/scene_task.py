@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.hand import HAND_21
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_centernet
 from pipeline.networks.contracts import DetectorInput
@@ -23,7 +24,7 @@ from pipeline.training.contact_sheet import SIDE_COLOURS, TRUTH, draw_box, grey,
 from pipeline.training.detector_targets import BoxBatch, detector_targets
 from pipeline.training.devices import Workers
 from pipeline.training.evaluate_synthetic import LEAST_VISIBLE, detect_scenes, scene_figures
-from pipeline.training.losses import box_losses, focal_loss
+from pipeline.training.losses import box_losses, direction_loss, focal_loss
 from pipeline.training.rendered import RenderScenes, derived_seed
 from pipeline.training.replay import ReplayRing
 from pipeline.training.siblings import NAMES, Siblings, named, weights_path
@@ -82,9 +83,16 @@ def packed(scenes: SceneBatch) -> RenderedScenes:
     boxes, classes, state = (
         pad_sequence(parts, batch_first=True) for parts in (scenes.boxes, scenes.classes, states)
     )
-    boxes = pad(boxes, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS]
+    directions = pad_sequence([_directions(joints) for joints in scenes.joints], batch_first=True)
+    boxes, directions = (pad(part, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (boxes, directions))
     classes, state = (pad(part, (0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (classes, state))
-    return RenderedScenes(images, BoxBatch(boxes, classes, state))
+    return RenderedScenes(images, BoxBatch(boxes, classes, state, directions))
+
+
+def _directions(joints: Tensor) -> Tensor:
+    """(K, 21, 3) column, row, ... to (K, 2): from the wrist to the knuckles, of length 1."""
+    knuckles = joints[:, list(HAND_21.knuckles), :2].mean(dim=1)
+    return normalize(knuckles - joints[:, HAND_21.root, :2], dim=-1)
 
 
 class SceneTask:
@@ -131,7 +139,7 @@ class SceneTask:
         labels = BoxBatch(
             *(
                 torch.cat([getattr(block.labels, name)[rows] for block, rows in picks])
-                for name in ("boxes", "classes", "state")
+                for name in ("boxes", "classes", "state", "directions")
             )
         )
         camera = self._augment.conditions(len(images), images.device, self._generator)
@@ -160,8 +168,11 @@ class SceneTask:
         for name, answer in zip(NAMES, answers, strict=False):
             output = answer.float()
             heat = focal_loss(output[:, :classes], targets, num_boxes)
-            l1, giou = box_losses(output[:, classes:], targets, contract, weight)
-            losses |= named(name, {"heat": heat, "l1": l1, "giou": giou})
+            l1, giou = box_losses(output[:, classes : classes + 4], targets, contract, weight)
+            terms = {"heat": heat, "l1": l1, "giou": giou}
+            if output.shape[1] > classes + 4:
+                terms["direction"] = direction_loss(output[:, classes + 4 :], targets, weight)
+            losses |= named(name, terms)
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
     def evaluate(self, model: Siblings[CenterNet], progress: float) -> dict[str, float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -21,13 +22,15 @@ class Siblings(nn.Module, Generic[Network]):
 
     Args:
         networks: one, or the standard and a light one.
+        still: they stay as in use (BatchNorm's statistics), for a head of theirs that learns alone.
     """
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(self, networks: Sequence[Network], still: bool = False) -> None:
         super().__init__()
         if not 0 < len(networks) <= len(NAMES):
             raise ValueError(f"one to {len(NAMES)} networks learn together, found {len(networks)}")
         self.networks = nn.ModuleList(networks)
+        self._still = still
 
     @property
     def members(self) -> list[Network]:
@@ -37,8 +40,11 @@ class Siblings(nn.Module, Generic[Network]):
     def first(self) -> Network:
         return self.members[0]
 
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self._still)
+
     def forward(self, x: Tensor) -> list[Any]:
-        """What each network says about the same batch; an A2J with a side head tells the side too."""
+        """All that each network knows about the same batch (`read`)."""
         return [_all_it_knows(network, x) for network in self.networks]
 
 
@@ -64,9 +70,8 @@ def check_alike(contracts: Sequence[object]) -> None:
 
 
 def _all_it_knows(network: nn.Module, x: Tensor) -> Any:
-    if isinstance(network, A2J) and network.side_head is not None:
-        return network.read(x)
-    return network(x)
+    a2j_with_more = isinstance(network, A2J) and network.side_head is not None
+    return network.read(x) if a2j_with_more or isinstance(network, CenterNet) else network(x)
 
 
 def named(name: str, values: dict[str, Any]) -> dict[str, Any]:

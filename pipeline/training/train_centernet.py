@@ -42,11 +42,28 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
         if min(widths) <= 0:
             raise UsageError("--width and --light must be positive")
-        networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
+        networks = [
+            CenterNet(len(contract.classes), w, plain_head=True, contract=contract, directions=True)
+            for w in widths
+        ]
     check_alike([network.contract for network in networks])
-    model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
+    for network in networks:
+        _prepare_directions(network, arguments.directions_only)
+    model = Siblings(networks, still=arguments.directions_only)
+    model = model.to(place.device).to(memory_format=torch.channels_last)
     held_out = fixed_scenes(arguments.held_out, HELD_OUT_SEED)
     return SceneTask(model, _scenes(arguments, place), held_out, arguments.stages, place.workers)
+
+
+def _prepare_directions(network: CenterNet, alone: bool) -> None:
+    """Gives older weights of ours a direction head; `alone`, it is all that learns."""
+    if network.direction_head is None and network.plain_head:
+        network.add_direction_head()
+    if alone:
+        if network.direction_head is None:
+            raise UsageError("--directions-only needs weights with a plain head: leave it out")
+        network.requires_grad_(False)
+        network.direction_head.requires_grad_(True)
 
 
 def _scenes(arguments: argparse.Namespace, place: Place, batch: int | None = None) -> SceneData:
@@ -76,6 +93,8 @@ def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataCh
         )
     if arguments.init:
         model = load_centernet(arguments.init[0]).train()
+        if model.direction_head is not None:
+            model.direction_head.requires_grad_(False)  # recorded boxes tell no directions
         if model.contract.classes != frames.classes:
             raise UsageError(
                 f"{arguments.init[0]} knows {_named(model.contract.classes)}, the frames "
@@ -121,6 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=((0.5, 128), (0.92, 192)),
         metavar="SHARE:PX,...",
         help="windows of PX until SHARE of the run, then whole images (default 0.5:128,0.92:192)",
+    )
+    parser.add_argument(
+        "--directions-only",
+        action="store_true",
+        help="of the networks of --init, train the head alone that tells where hands point",
     )
     parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
     own = parser.add_argument_group("your own data")
