@@ -161,7 +161,7 @@ class CenterNet(nn.Module):
         return torch.cat([scores.sigmoid(), geometry], 1)
 
 
-def for_engines(network: CenterNet) -> CenterNet:
+def detector_for_engines(network: CenterNet) -> CenterNet:
     """A network whose `forward` is `read`: that one, or a copy whose last block makes all maps at once."""
     told = network.direction_head
     if told is None:

@@ -33,7 +33,7 @@ from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
 from pipeline.errors import HandPoseError, UsageError, command
 from pipeline.networks.a2j import A2J, for_engines
-from pipeline.networks.centernet import CenterNet
+from pipeline.networks.centernet import CenterNet, detector_for_engines
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.evaluate import format_figures
@@ -97,8 +97,7 @@ def prove(
     """
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
-    module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
-    spec = EngineSpec(module, (channels, size, size), checkpoint=checkpoint)
+    spec = EngineSpec(_telling_all(network.eval()), (channels, size, size), checkpoint=checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         if precision == "bfloat16":
             proof = compare(network, _in_bfloat16(network, spec, Path(folder)), test)
@@ -169,7 +168,7 @@ class EngineModule(nn.Module):
 
     def __init__(self, network: Network, engine: Engine) -> None:
         super().__init__()
-        self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
+        self.contract, self.side_head, self.direction_head = network.contract, *_extra_heads(network)
         self._engine = engine
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
 
@@ -187,15 +186,24 @@ class BFloat16Module(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
-        module = for_engines(network) if isinstance(network, A2J) else network
-        self._network = copy.deepcopy(module).bfloat16()
+        self.contract, self.side_head, self.direction_head = network.contract, *_extra_heads(network)
+        self._network = copy.deepcopy(_telling_all(network)).bfloat16()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         outputs = tuple(output.float() for output in as_tuple(self._network(x.bfloat16())))
         return outputs if len(outputs) > 1 else outputs[0]
 
     read = forward
+
+
+def _telling_all(network: Network) -> nn.Module:
+    """The network such that its `forward` tells all it knows."""
+    return for_engines(network) if isinstance(network, A2J) else detector_for_engines(network)
+
+
+def _extra_heads(network: Network) -> tuple[nn.Module | None, nn.Module | None]:
+    """What the evaluation asks networks for: a side head and a direction head."""
+    return getattr(network, "side_head", None), getattr(network, "direction_head", None)
 
 
 def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:

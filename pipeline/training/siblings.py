@@ -70,8 +70,9 @@ def check_alike(contracts: Sequence[object]) -> None:
 
 
 def _all_it_knows(network: nn.Module, x: Tensor) -> Any:
-    a2j_with_more = isinstance(network, A2J) and network.side_head is not None
-    return network.read(x) if a2j_with_more or isinstance(network, CenterNet) else network(x)
+    if isinstance(network, CenterNet) or (isinstance(network, A2J) and network.side_head is not None):
+        return network.read(x)
+    return network(x)
 
 
 def named(name: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,10 @@ PRESETS = {
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     check_start(arguments.init, arguments.light)
+    if arguments.directions_only and not arguments.init:
+        raise UsageError(
+            "--directions-only needs --init: directions are learnt by a detector that finds hands"
+        )
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
     else:

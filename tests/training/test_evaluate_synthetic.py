@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.hand import HAND_21
 from pipeline.networks.a2j import anchor_grid
 from pipeline.synthetic.crops import CropBatch
-from pipeline.training.evaluate_synthetic import crop_points, hand_figures, predict_hands
+from pipeline.synthetic.scenes import SceneBatch
+from pipeline.training.evaluate_synthetic import crop_points, direction_figures, hand_figures, predict_hands
 from pipeline.training.hand_task import hand_contract
+from pipeline.training.scene_task import scene_contract
 
 
 class FindsTheNearestPixel(nn.Module):
@@ -66,3 +69,35 @@ def test_the_network_may_see_smaller_crops(size: int | None, off_px: float) -> N
     figures = hand_figures(model, [batch], size)  # type: ignore[arg-type]
     assert figures["mean_mm"] == pytest.approx(0.0, abs=8.0 * off_px)
     assert figures["within_20mm"] == 1.0
+
+
+class PointsOneWay(nn.Module):
+    """A detector that says of every cell, left of the middle surely, that a hand there points up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contract = scene_contract()
+        self.direction_head = nn.Parameter(torch.zeros(1))
+
+    def read(self, images: Tensor) -> Tensor:
+        maps = torch.zeros(len(images), 8, 160, 160)
+        maps[:, 7, :, :80] = -0.9
+        maps[:, 7, :, 80:] = -0.3
+        return maps
+
+
+def test_directions_are_compared_at_the_hands_centres() -> None:
+    degrees = torch.tensor([0.0, 10.0, -20.0, 90.0, 5.0, 5.0])  # of the palms, clockwise from up
+    left = torch.tensor([10.0, 20.0, 30.0, 40.0, 200.0, 50.0])
+    joints = torch.zeros(6, 21, 3)
+    radians = degrees.deg2rad()
+    joints[:, list(HAND_21.knuckles), :2] = 9 * torch.stack([radians.sin(), -radians.cos()], dim=1)[:, None]
+    boxes = torch.stack([left, left, left + 40, left + 40], dim=1)
+    seen = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.1])  # the last one hardly shows: it does not count
+    images = torch.full((1, 320, 320), 900.0)
+    batch = SceneBatch(images, images, [boxes], [torch.zeros(6, dtype=torch.int64)], [seen], [joints])
+    figures = direction_figures(PointsOneWay(), [batch])  # type: ignore[arg-type]
+    assert figures["direction_told"] == pytest.approx(4 / 5)
+    assert figures["direction_right"] == pytest.approx(3 / 4)
+    assert figures["direction_deg"] == pytest.approx(10.0, abs=0.01)
+    assert direction_figures(FindsTheNearestPixel(), [batch]) == {}  # type: ignore[arg-type]
