@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from pipeline.engines.cache import write_atomically
 from pipeline.engines.spec import EngineSpec
 
@@ -65,11 +67,24 @@ def is_proven(spec: EngineSpec, precision: Precision) -> bool:
 
 
 def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
-    """The ONNX file of a proven precision, if there is one."""
+    """The ONNX file of a proven precision, if there is one, and the processor is made for it."""
     if spec.checkpoint is None or not is_proven(spec, precision):
+        return None
+    if precision == "int8" and not has_int8_products():
         return None
     path = model_path(spec.checkpoint, precision)
     return path if path.is_file() else None
+
+
+def has_int8_products() -> bool:
+    """Whether the processor multiplies 8-bit integers into 32-bit sums (VNNI).
+
+    Others are no faster in 8 bits, and those with AVX2 alone may overflow their 16-bit sums.
+    """
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def proof_path(checkpoint: Path) -> Path:

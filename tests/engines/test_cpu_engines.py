@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.constants import ROOT
-from pipeline.engines import onnx_engine, openvino_engine
+from pipeline.engines import onnx_engine, openvino_engine, precision
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.onnx_engine import OnnxEngine
 from pipeline.engines.onnx_export import export_onnx
@@ -114,8 +114,9 @@ def test_the_module_is_left_alone(tmp_path: Path) -> None:
 
 @both
 def test_a_proven_precision_is_taken_for_its_weights_only(
-    make: Callable[[EngineSpec], Engine], tmp_path: Path
+    make: Callable[[EngineSpec], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
     other = two_heads(seed=1)  # stands for the same network in 8 bits
     model_path(tmp_path / "hands.pth", "int8").write_bytes(exported(EngineSpec(other, SHAPE)))
@@ -127,6 +128,9 @@ def test_a_proven_precision_is_taken_for_its_weights_only(
     assert "int8" in engine.name
     assert_same_answers(engine, EngineSpec(other, SHAPE), 2)
     assert "float32" in make(dataclasses.replace(spec, module=other)).name
+    monkeypatch.setattr(precision, "has_int8_products", lambda: False)  # a processor without VNNI
+    assert "float32" in make(spec).name
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     proof_path(tmp_path / "hands.pth").write_text("{")
     assert "float32" in make(spec).name
 

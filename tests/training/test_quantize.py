@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.engines import create_engines
+from pipeline.engines import create_engines, precision
 from pipeline.engines.precision import Proof, model_path, read_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J, for_engines
@@ -37,6 +37,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         return b"8 bits"
 
     monkeypatch.setattr(quantize, "quantized", quantized)
+    monkeypatch.setattr(quantize, "has_int8_products", lambda: True)
     monkeypatch.setattr(quantize, "_engine_of", lambda *_: None)
 
     def figures(before: float, after: float, name: str = "mean_mm") -> None:
@@ -59,6 +60,14 @@ def test_int8_stands_only_while_it_is_accurate(
     assert not quantize.prove(path, network, "int8").accepted
     assert not model_path(path, "int8").exists()
     assert not read_proofs(spec)["int8"].accepted
+
+
+def test_int8_is_not_tried_where_it_brings_nothing(
+    hands: tuple[Path, A2J], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quantize, "has_int8_products", lambda: False)
+    assert quantize.main(["--a2j", str(hands[0])]) == 2
+    assert "no VNNI" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -84,9 +93,9 @@ def test_both_precisions_are_remembered(
     hands: tuple[Path, A2J], measured: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, _ = hands
-    for precision in ("int8", "bfloat16"):
+    for name in ("int8", "bfloat16"):
         measured(9.0, 9.0)
-        assert quantize.main(["--a2j", str(path), "--precision", precision]) == 0
+        assert quantize.main(["--a2j", str(path), "--precision", name]) == 0
     assert "hands.pth in bfloat16: accepted" in capsys.readouterr().out
     from pipeline.networks.checkpoints import load_a2j
 
@@ -131,8 +140,9 @@ def test_stand_ins_tell_all_that_the_network_does(tmp_path: Path) -> None:
         }
 
 
-def test_quantised_networks_run(tmp_path: Path) -> None:
+def test_quantised_networks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nncf")
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     spec = EngineSpec(two_heads(), SHAPE)
     model = quantize.quantized(spec, noise(8))
     engine = quantize._engine_of(spec, "int8", tmp_path, model)
