@@ -40,7 +40,7 @@ from pipeline.constants import (
 )
 from pipeline.engines import ENGINES
 from pipeline.engines.choice import Kind, usable_kinds
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import HandPoseError, UsageError, command
 
 _LEAST_ROUNDS = 5
 _GEMM = {CPU: (2048, 512), GPU: (8192, 8192)}  # rows and columns of the product that tells a device's peak
@@ -60,35 +60,34 @@ class Row:
     device: str = CPU
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        devices = _devices(options.device)
-        kinds = _kinds(options.engines, devices)
-        originals = [one for one in kinds if options.originals or (one.on_gpu and one.name == "torch")]
-        light, standard = (
-            (CENTERNET_LIGHT_CHECKPOINT, A2J_LIGHT_CHECKPOINT),
-            (CENTERNET_CHECKPOINT, A2J_CHECKPOINT),
-        )
-        centernet, a2j = light if options.light else standard
-        networks = Networks(options.centernet or centernet, options.a2j or a2j, originals)
-        rows, peaks = measure(devices, kinds, networks, options.seconds)
-        print(markdown(rows))
-        print(f"\n{ratios(rows)}\n" if ratios(rows) else "")
-        print(f"Floor, by the peak of a matrix product: {_told(peaks)}; {machine()}.")
-        if options.json:
-            report = {"machine": machine(), "peak_gflops": peaks, "rows": [asdict(row) for row in rows]}
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
-    except OSError as error:
-        print(f"cannot write {options.json} ({error.strerror}): name another file", file=sys.stderr)
-        return 1
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    devices = _devices(options.device)
+    kinds = _kinds(options.engines, devices)
+    originals = [one for one in kinds if options.originals or (one.on_gpu and one.name == "torch")]
+    light, standard = (
+        (CENTERNET_LIGHT_CHECKPOINT, A2J_LIGHT_CHECKPOINT),
+        (CENTERNET_CHECKPOINT, A2J_CHECKPOINT),
+    )
+    centernet, a2j = light if options.light else standard
+    networks = Networks(options.centernet or centernet, options.a2j or a2j, originals)
+    rows, peaks = measure(devices, kinds, networks, options.seconds)
+    print(markdown(rows))
+    print(f"\n{ratios(rows)}\n" if ratios(rows) else "")
+    print(f"Floor, by the peak of a matrix product: {_told(peaks)}; {machine()}.")
+    if options.json:
+        report = {"machine": machine(), "peak_gflops": peaks, "rows": [asdict(row) for row in rows]}
+        _write(options.json, json.dumps(report, indent=2) + "\n")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise HandPoseError(f"cannot write {path} ({error.strerror}): name another file") from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from pipeline.constants import ROOT
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import UsageError, command
 from pipeline.training.devices import Workers, choose_device, half_precision, join_workers
 from pipeline.training.loop import Task, Training
 from pipeline.training.options import LoopOptions, loop_options
@@ -36,6 +36,7 @@ class Place:
     workers: Workers
 
 
+@command
 def train(
     arguments: argparse.Namespace,
     presets: Mapping[str, Mapping[str, Any]],
@@ -51,28 +52,23 @@ def train(
     Returns:
         Exit code; errors of use are told on stderr.
     """
+    device = choose_device(arguments.device)
+    for name, value in presets[device.type].items():
+        if getattr(arguments, name, None) is None:
+            setattr(arguments, name, value)
+    options = loop_options(arguments)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    # The fastest kernels are found by trial, and differ in the last bit from run to run.
+    torch.backends.cudnn.benchmark = options.steps is None
+    torch.manual_seed(options.seed)
     try:
-        device = choose_device(arguments.device)
-        for name, value in presets[device.type].items():
-            if getattr(arguments, name, None) is None:
-                setattr(arguments, name, value)
-        options = loop_options(arguments)
-        if arguments.threads:
-            torch.set_num_threads(arguments.threads)
-        torch.set_flush_denormal(True)
-        # The fastest kernels are found by trial, and differ in the last bit from run to run.
-        torch.backends.cudnn.benchmark = options.steps is None
-        torch.manual_seed(options.seed)
         place = Place(device, join_workers(device))
         task = make_task(arguments, place)
         options = _in_steps(options, task)
         training = Training(task, options, device, half_precision(device), place.workers, _origin())
         return training.run()
-    except HandPoseError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
