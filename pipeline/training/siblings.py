@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -40,7 +40,7 @@ class Siblings(nn.Module, Generic[Network]):
     def first(self) -> Network:
         return self.members[0]
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Siblings[Network]:
         return super().train(mode and not self._still)
 
     def forward(self, x: Tensor) -> list[Any]:
