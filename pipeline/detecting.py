@@ -37,9 +37,9 @@ class HandDetector:
         camera = frame.camera
         limits = np.tile(np.array([camera.width, camera.height], np.float32), 2)
         boxes = np.clip(boxes * (limits / np.float32(self.contract.size)), 0, limits)
-        right, down = directions.T * [[camera.width / camera.fx], [camera.height / camera.fy]]
-        rolls = np.arctan2(right, -down)
-        sure = np.linalg.norm(directions, axis=1) >= DIRECTION_SURE
+        right, down = directions.T.astype(np.float64)
+        rolls = np.arctan2(right * camera.width / camera.fx, -down * camera.height / camera.fy)
+        sure = np.hypot(right, down) >= DIRECTION_SURE  # not so if it is NaN
         return [
             Detection(box, float(score), in_image(self.contract.classes[k]), float(roll) if known else None)
             for box, score, k, roll, known in zip(boxes, scores, classes, rolls, sure, strict=True)

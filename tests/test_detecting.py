@@ -50,9 +50,15 @@ def test_palms_are_turned_as_in_the_image() -> None:
         assert (found.roll is not None) == known
         if known:
             assert found.roll == pytest.approx(np.arctan2(30, -50), abs=1e-5)
-    network.direction = None
-    (found,) = HandDetector(network, DETECTOR)(frame)
-    assert found.roll is None
+    for nothing in (None, (np.nan, 1.0)):
+        network.direction = nothing
+        (found,) = HandDetector(network, DETECTOR)(frame)
+        assert found.roll is None
+    network.direction = (1e30, -1e30)
+    (found,) = HandDetector(network, DETECTOR)(replace(frame, camera=plain))
+    assert found.roll is not None
+    network.boxes = ()
+    assert HandDetector(network, DETECTOR)(frame) == []
 
 
 def test_given_boxes_have_a_side_or_none() -> None:

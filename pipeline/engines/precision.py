@@ -79,7 +79,8 @@ def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
 def has_int8_products() -> bool:
     """Whether the processor multiplies 8-bit integers into 32-bit sums (VNNI).
 
-    Others are no faster in 8 bits, and those with AVX2 alone may overflow their 16-bit sums.
+    Other x86 processors are no faster in 8 bits, and those with AVX2 alone may overflow their 16-bit sums; of
+    ARM's nothing was measured. PyTorch before 2.6 does not tell: then the answer is no.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return False

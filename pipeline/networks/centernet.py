@@ -138,10 +138,11 @@ class CenterNet(nn.Module):
         return self._answer(self.up_sample4(self._features(x)))
 
     def read(self, x: Tensor) -> Tensor:
-        """What `forward` returns and, from a network that tells directions, two maps more.
+        """(N, 3, S, S) -> (N, C + 6, S / 2, S / 2): what `forward` returns, and two maps more.
 
         They hold the vector from the wrist to the knuckles in the input image, to the right and down, of
-        length 1 where the network is sure, and shorter where it is not.
+        length 1 where the network is sure, and shorter where it is not. A network that does not tell
+        directions returns `forward`'s C + 4 maps.
         """
         if self.direction_head is None:
             return self(x)
@@ -163,15 +164,15 @@ class CenterNet(nn.Module):
 
 def detector_for_engines(network: CenterNet) -> CenterNet:
     """A network whose `forward` is `read`: that one, or a copy whose last block makes all maps at once."""
-    told = network.direction_head
-    if told is None:
+    head = network.direction_head
+    if head is None:
         return network
     whole = copy.deepcopy(network)
     last = whole.up_sample4.layers[0]
     assert isinstance(last, nn.ConvTranspose2d)
-    last.weight = nn.Parameter(torch.cat([last.weight, told.weight], dim=1).detach())
-    last.bias = nn.Parameter(torch.cat([last.bias, told.bias]).detach())  # type: ignore[list-item]
-    last.out_channels += told.out_channels
+    last.weight = nn.Parameter(torch.cat([last.weight, head.weight], dim=1).detach())
+    last.bias = nn.Parameter(torch.cat([last.bias, head.bias]).detach())  # type: ignore[list-item]
+    last.out_channels += head.out_channels
     whole.direction_head = None
     return whole
 
@@ -232,6 +233,9 @@ def decode_peaks(
             cells with NaN are passed over.
         contract: of the network that made it.
         score_threshold: peaks at or below it are dropped.
+
+    Returns:
+        The peaks, best first.
     """
     num_classes = len(contract.classes)
     scores = output[:num_classes].max(axis=0)  # (h, w)

@@ -36,7 +36,6 @@ class Place:
     workers: Workers
 
 
-@command
 def train(
     arguments: argparse.Namespace,
     presets: Mapping[str, Mapping[str, Any]],
@@ -52,6 +51,19 @@ def train(
     Returns:
         Exit code; errors of use are told on stderr.
     """
+    try:
+        return _run(arguments, presets, make_task)
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+@command  # inside, so that an error is told before the processes part
+def _run(
+    arguments: argparse.Namespace,
+    presets: Mapping[str, Mapping[str, Any]],
+    make_task: Callable[[argparse.Namespace, Place], Task],
+) -> int:
     device = choose_device(arguments.device)
     for name, value in presets[device.type].items():
         if getattr(arguments, name, None) is None:
@@ -63,15 +75,10 @@ def train(
     # The fastest kernels are found by trial, and differ in the last bit from run to run.
     torch.backends.cudnn.benchmark = options.steps is None
     torch.manual_seed(options.seed)
-    try:
-        place = Place(device, join_workers(device))
-        task = make_task(arguments, place)
-        options = _in_steps(options, task)
-        training = Training(task, options, device, half_precision(device), place.workers, _origin())
-        return training.run()
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    place = Place(device, join_workers(device))
+    task = make_task(arguments, place)
+    options = _in_steps(options, task)
+    return Training(task, options, device, half_precision(device), place.workers, _origin()).run()
 
 
 def _in_steps(options: LoopOptions, task: Task) -> LoopOptions:

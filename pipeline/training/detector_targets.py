@@ -20,7 +20,7 @@ class BoxBatch:
         classes: (N, K) int64.
         state: (N, K) int64: 1 = to be found, 0 = nothing there (padding), -1 = to be ignored.
         directions: (N, K, 2) from the wrist to the knuckles, right and down in the image, of length 1, or 0
-            where that is not known; None if it is of none.
+            where that is not known; None if it is known of none.
     """
 
     boxes: Tensor
@@ -38,7 +38,7 @@ class DetectorTargets:
         heat_weight: (N, 1, h, w), 0 inside ignored boxes, else 1.
         boxes: (N, 4, h, w): height, width, row offset, column offset in the contract's units.
         box_weight: (N, 1, h, w): how much a cell has to know about the box around it; 1 at the centres.
-        directions: (N, 2, h, w) of the hand whose box that is, like the labels'; None without.
+        directions: (N, 2, h, w) of the hand whose box that is; None if the labels have none.
     """
 
     heat: Tensor

@@ -240,10 +240,16 @@ class Training:
                     f"The run in {self.options.out} has --{name} {state['options'][name]}: "
                     "resume it with that, or give another --out."
                 )
-        self.task.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
+        try:
+            self.task.model.load_state_dict(state["model"])
+            self.average.model.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:  # other parameters, or other ones of them that learn
+            raise UsageError(
+                f"The run in {self.options.out} is of another network: resume it with the options that it "
+                "began with, or start a new one from its last.pth with --init and another --out."
+            ) from error
         self.average.updates = state["updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         self.best, self.evaluated = state["best"], state["evaluated"]

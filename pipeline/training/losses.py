@@ -96,21 +96,20 @@ def box_losses(
     return l1, (giou * weight[:, 0][near]).sum() / total_weight
 
 
-def direction_loss(output: Tensor, targets: DetectorTargets, total_weight: Tensor) -> Tensor:
+def direction_loss(output: Tensor, directions: Tensor, box_weight: Tensor, total_weight: Tensor) -> Tensor:
     """Weighted mean squared distance of directions, where they are known.
 
-    The squared distance of unit vectors is least at their mean, whose length tells how sure that is.
+    The expected squared distance from unit vectors is least at their mean, whose length tells how sure it is.
 
     Args:
         output: (N, 2, h, w).
-        targets: what they should be, and the cells' weights.
+        directions: (N, 2, h, w) of length 1, or 0 where they are not known.
+        box_weight: (N, 1, h, w), see `DetectorTargets`.
         total_weight: what the sum is divided by.
     """
-    if targets.directions is None:
-        return output.sum() * 0.0
-    known = targets.directions.square().sum(1, keepdim=True) > 0.5
-    errors = (output.float() - targets.directions).square().sum(1, keepdim=True)
-    return (errors * known * targets.box_weight).sum() / total_weight
+    known = directions.square().sum(1, keepdim=True) > 0.5
+    errors = (output.float() - directions).square().sum(1, keepdim=True)
+    return (errors * known * box_weight).sum() / total_weight
 
 
 def _corners(channels: Tensor, cells: Tensor, contract: DetectorInput) -> Tensor:

@@ -2,9 +2,9 @@
 
     python3 -m pipeline.training.quantize --a2j FILE --centernet FILE [--precision int8|bfloat16]
 
-int8 is calibrated on rendered hands and scenes that neither training nor tests see. bfloat16 is measured as
-OpenVINO computes it, or, on processors that cannot, as PyTorch does. What is accepted lies beside the
-checkpoint and is used by the engines from then on.
+int8 is for processors with VNNI, and calibrated on rendered hands and scenes that neither training nor tests
+see. bfloat16 is measured as OpenVINO computes it, or, on processors that cannot, as PyTorch does. What is
+accepted lies beside the checkpoint and is used by the engines from then on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -59,6 +60,9 @@ MOST_SHARE = 0.005  # that the average precision, or how often a side or a prese
 _ERRORS_MM = ("mean_mm", "scene_mm")
 _SHARES = ("ap50", "side_first", "side_second", "presence_yes", "presence_no")
 Network = A2J | CenterNet
+if TYPE_CHECKING:
+    import onnx
+
 FloatArray = NDArray[np.float32]
 
 
@@ -105,7 +109,8 @@ def prove(
     """
     if precision == "int8" and not has_int8_products():
         raise UsageError(
-            "this processor has no VNNI, without which 8 bits bring nothing: take --precision bfloat16"
+            "PyTorch sees no VNNI on this processor, and without it 8 bits are not faster: "
+            "take --precision bfloat16"
         )
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
@@ -146,10 +151,10 @@ def _figures(network: Network, lower: nn.Module, test: int) -> tuple[dict[str, f
 
 
 def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
-    """The network in 8-bit integers, as ONNX; inputs and outputs stay float32.
+    """The network in 8-bit integers, as ONNX, with inputs and outputs in float32.
 
-    So does the first layer: 8 bits are 1.2 mm of what A2J sees, and coarser than the noise of the depth. And
-    CenterNet's last one, whose four geometry maps share a scale with the scores.
+    The first layer stays in float32: in 8 bits the depth that A2J sees would have steps of 1.2 mm. So does
+    CenterNet's last layer, where sizes and offsets would share one scale with the scores.
 
     Args:
         inputs: (N, C, S, S) that the ranges are taken from.
@@ -167,8 +172,7 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
     except ImportError as error:
         raise UsageError(f"{error.name} is not installed: pip install nncf onnx") from error
     model = onnx.load_from_string(exported)
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]  # in order
-    kept = convolutions[:1] + convolutions[-1:] * last_too
+    kept = _kept_layers(model, last_too)
     return nncf.quantize(
         model,
         nncf.Dataset([{INPUT: one[None]} for one in inputs]),
@@ -176,6 +180,12 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept),
     ).SerializeToString()
+
+
+def _kept_layers(model: onnx.ModelProto, last_too: bool) -> list[str]:
+    """Names of the layers that stay in float32: the first convolution and, if so wanted, the last one."""
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]  # in order
+    return convolutions[:1] + (convolutions[-1:] if last_too else [])
 
 
 def calibration_inputs(network: Network, count: int) -> FloatArray:
@@ -192,7 +202,7 @@ class EngineModule(nn.Module):
 
     def __init__(self, network: Network, engine: Engine) -> None:
         super().__init__()
-        self.contract, self.side_head, self.direction_head = network.contract, *_extra_heads(network)
+        self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
         self._engine = engine
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
 
@@ -210,7 +220,7 @@ class BFloat16Module(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.contract, self.side_head, self.direction_head = network.contract, *_extra_heads(network)
+        self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
         self._network = copy.deepcopy(_telling_all(network)).bfloat16()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -223,11 +233,6 @@ class BFloat16Module(nn.Module):
 def _telling_all(network: Network) -> nn.Module:
     """The network such that its `forward` tells all it knows."""
     return for_engines(network) if isinstance(network, A2J) else detector_for_engines(network)
-
-
-def _extra_heads(network: Network) -> tuple[nn.Module | None, nn.Module | None]:
-    """What the evaluation asks networks for: a side head and a direction head."""
-    return getattr(network, "side_head", None), getattr(network, "direction_head", None)
 
 
 def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:

@@ -28,6 +28,7 @@ from pipeline.training.losses import box_losses, direction_loss, focal_loss
 from pipeline.training.rendered import RenderScenes, derived_seed
 from pipeline.training.replay import ReplayRing
 from pipeline.training.siblings import NAMES, Siblings, named, weights_path
+from pipeline.training.warp import palm_direction
 
 if TYPE_CHECKING:
     from pipeline.synthetic.scenes import SceneBatch
@@ -83,16 +84,12 @@ def packed(scenes: SceneBatch) -> RenderedScenes:
     boxes, classes, state = (
         pad_sequence(parts, batch_first=True) for parts in (scenes.boxes, scenes.classes, states)
     )
-    directions = pad_sequence([_directions(joints) for joints in scenes.joints], batch_first=True)
+    directions = pad_sequence(
+        [normalize(palm_direction(joints, HAND_21), dim=-1) for joints in scenes.joints], batch_first=True
+    )
     boxes, directions = (pad(part, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (boxes, directions))
     classes, state = (pad(part, (0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (classes, state))
     return RenderedScenes(images, BoxBatch(boxes, classes, state, directions))
-
-
-def _directions(joints: Tensor) -> Tensor:
-    """(K, 21, 3) column, row, ... to (K, 2): from the wrist to the knuckles, of length 1."""
-    knuckles = joints[:, list(HAND_21.knuckles), :2].mean(dim=1)
-    return normalize(knuckles - joints[:, HAND_21.root, :2], dim=-1)
 
 
 class SceneTask:
@@ -170,8 +167,10 @@ class SceneTask:
             heat = focal_loss(output[:, :classes], targets, num_boxes)
             l1, giou = box_losses(output[:, classes : classes + 4], targets, contract, weight)
             terms = {"heat": heat, "l1": l1, "giou": giou}
-            if output.shape[1] > classes + 4:
-                terms["direction"] = direction_loss(output[:, classes + 4 :], targets, weight)
+            if output.shape[1] > classes + 4 and targets.directions is not None:
+                terms["direction"] = direction_loss(
+                    output[:, classes + 4 :], targets.directions, targets.box_weight, weight
+                )
             losses |= named(name, terms)
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
@@ -182,7 +181,7 @@ class SceneTask:
         return figures
 
     def score(self, figures: dict[str, float]) -> float:
-        factors = {"ap50": 1.0, "ap75": 1.0, "handedness": 0.5}
+        factors = {"ap50": 1.0, "ap75": 1.0, "handedness": 0.5, "direction_right": 0.25}
         return -sum(
             factor * float(np.nan_to_num(figures.get(key, 0.0)))
             for name in NAMES

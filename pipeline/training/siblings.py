@@ -22,7 +22,7 @@ class Siblings(nn.Module, Generic[Network]):
 
     Args:
         networks: one, or the standard and a light one.
-        still: they stay as in use (BatchNorm's statistics), for a head of theirs that learns alone.
+        still: they are always in eval mode: BatchNorm keeps its statistics while only a head is trained.
     """
 
     def __init__(self, networks: Sequence[Network], still: bool = False) -> None:

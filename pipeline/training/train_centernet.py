@@ -1,6 +1,7 @@
 """Trains CenterNet on rendered scenes, or on your own recorded and annotated frames.
 
 python3 -m pipeline.training.train_centernet --minutes 20 [--light 0.375]
+python3 -m pipeline.training.train_centernet --init FILE --directions-only --minutes 10
 python3 -m pipeline.training.train_centernet --data real DIR --mix 0.5 --epochs 30
 torchrun --nproc-per-node 2 -m pipeline.training.train_centernet ...     (one process for each GPU)
 """
@@ -65,7 +66,9 @@ def _prepare_directions(network: CenterNet, alone: bool) -> None:
         network.add_direction_head()
     if alone:
         if network.direction_head is None:
-            raise UsageError("--directions-only needs weights with a plain head: leave it out")
+            raise UsageError(
+                "--directions-only: weights of the original's form cannot learn directions; give --init ours"
+            )
         network.requires_grad_(False)
         network.direction_head.requires_grad_(True)
 
@@ -97,8 +100,7 @@ def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataCh
         )
     if arguments.init:
         model = load_centernet(arguments.init[0]).train()
-        if model.direction_head is not None:
-            model.direction_head.requires_grad_(False)  # recorded boxes tell no directions
+        model.direction_head = None  # boxes tell no directions, and it would not keep up with the features
         if model.contract.classes != frames.classes:
             raise UsageError(
                 f"{arguments.init[0]} knows {_named(model.contract.classes)}, the frames "
@@ -160,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
+    if data.kind and arguments.directions_only:
+        parser.error("--directions-only learns from rendered scenes: leave --data out")
     if data.kind is None:
         return train(arguments, PRESETS, make_task)
     return train(arguments, PRESETS, lambda given, place: make_recorded_task(given, place, data))

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pipeline.engines import create_engines, precision
+from pipeline.engines.onnx_export import export_onnx
 from pipeline.engines.precision import Proof, model_path, read_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J, for_engines
+from pipeline.networks.centernet import CenterNet, for_processors
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.training import quantize
 from pipeline.training.evaluate_synthetic import scene_hand_crops, scene_hand_figures
@@ -67,7 +69,7 @@ def test_int8_is_not_tried_where_it_brings_nothing(
 ) -> None:
     monkeypatch.setattr(quantize, "has_int8_products", lambda: False)
     assert quantize.main(["--a2j", str(hands[0])]) == 2
-    assert "no VNNI" in capsys.readouterr().err
+    assert "no VNNI on this processor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,22 @@ def test_stand_ins_tell_all_that_the_network_does(tmp_path: Path) -> None:
             "presence_yes",
             "presence_no",
         }
+
+
+def test_layers_that_see_millimetres_stay_in_float32() -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    networks = (
+        (for_engines(A2J(width=0.125, head_width=8, contract=hand_contract(64), side_head=True)), 1),
+        (for_processors(CenterNet(2, 0.125, plain_head=True)), 3),
+    )
+    for network, channels in networks:
+        model = onnx.load_from_string(export_onnx(EngineSpec(network.eval(), (channels, 64, 64))))
+        sizes = {one.name: one.dims for one in model.graph.initializer}
+        nodes = {node.name: node for node in model.graph.node}
+        first, *last = (nodes[name] for name in quantize._kept_layers(model, last_too=channels == 3))
+        assert sizes[first.input[1]][1:] == [3, 7, 7]  # of the backbone's first convolution
+        assert [sizes[node.input[1]][0] for node in last] == [4 * 6] * (channels == 3)  # 6 maps, 2 x 2 pixels
 
 
 def test_quantised_networks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
