@@ -26,7 +26,7 @@ from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Handedness
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
-from pipeline.networks.centernet import CenterNet, decode_detections, detector_for_engines
+from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
 from pipeline.sight import Look, Pose, Sighting
@@ -168,7 +168,7 @@ def our_networks(
     detector, joints = load_centernet(centernet), load_a2j(a2j)
     size, hand = detector.contract.size, joints.contract.size
     specs = [
-        EngineSpec(detector_for_engines(detector), (3, size, size), max_batch=1, checkpoint=centernet),
+        EngineSpec(detector, (3, size, size), max_batch=1, checkpoint=centernet),
         EngineSpec(for_engines(joints), (1, hand, hand), checkpoint=a2j),
     ]
     tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))

@@ -50,8 +50,7 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
         score = hand_score(one.score, pose)
         box = joints_box(pose, camera)
         if score >= least_score and (box[:2] < box[2:]).all():
-            roll = pose.roll if pose.crop.contract.upright else None
-            hands.append((Detection(box, score, one.handedness, roll), pose))
+            hands.append((Detection(box, score, one.handedness), pose))
     if not hands:
         return []
     boxes = torch.from_numpy(np.stack([one.box for one, _ in hands]))

@@ -33,7 +33,6 @@ A2J_NYU_STD = 28.32958208  # mm
 FLESH_MM = 11.0  # how far joints lie behind the surface that the camera sees: median of the synthetic scenes
 RECROP_MM = 15.0  # a hand is cropped anew if its joints' centre lies further than this from the crop's
 RECROP_RAD = 0.4  # and if its palm points this much further to the side than in the crop, where upright
-DIRECTION_SURE = 0.6  # length, of 1 at most, from which on a detector's word where a hand points is believed
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 UNCONFIRMED_SCORE = 0.2  # of the detector, at least, where the joint network cannot tell hands
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.constants import DIRECTION_SURE
 from pipeline.engines import Engine
 from pipeline.frame import Frame
 from pipeline.hand import Detection, Handedness, in_image
-from pipeline.networks.centernet import decode_peaks
+from pipeline.networks.centernet import decode_detections
 from pipeline.networks.contracts import DetectorInput
 from pipeline.networks.preprocess import detector_input
 
@@ -31,18 +30,12 @@ class HandDetector:
         """Where hands are, best score first; boxes lie inside the image."""
         image = detector_input(frame.depth, frame.ir, self.contract)
         (output,) = self.engine.run(image[None])
-        boxes, scores, classes, directions = decode_peaks(
-            output[0], self.contract, self.contract.score_threshold
-        )
-        camera = frame.camera
-        limits = np.tile(np.array([camera.width, camera.height], np.float32), 2)
+        boxes, scores, classes = decode_detections(output[0], self.contract, self.contract.score_threshold)
+        limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
         boxes = np.clip(boxes * (limits / np.float32(self.contract.size)), 0, limits)
-        right, down = directions.T.astype(np.float64)
-        rolls = np.arctan2(right * camera.width / camera.fx, -down * camera.height / camera.fy)
-        sure = np.hypot(right, down) >= DIRECTION_SURE  # not so if it is NaN
         return [
-            Detection(box, float(score), in_image(self.contract.classes[k]), float(roll) if known else None)
-            for box, score, k, roll, known in zip(boxes, scores, classes, rolls, sure, strict=True)
+            Detection(box, float(score), in_image(self.contract.classes[k]))
+            for box, score, k in zip(boxes, scores, classes, strict=True)
             if (box[:2] < box[2:]).all()
         ]
 

@@ -128,13 +128,11 @@ class Detection:
         box: (4,) float32 px, x0 y0 x1 y1.
         score: 0..1.
         handedness: the person's hand as seen in an unmirrored image, or None if the detector has one class.
-        roll: by how far the palm is turned clockwise from pointing up in the image, rad; None if unknown.
     """
 
     box: NDArray[np.float32]
     score: float
     handedness: Handedness | None
-    roll: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

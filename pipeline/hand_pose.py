@@ -28,7 +28,7 @@ from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
 from pipeline.networks.a2j import A2J, for_engines
-from pipeline.networks.centernet import CenterNet, detector_for_engines
+from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.reading import HandReader
 from pipeline.result import Timings
@@ -80,9 +80,7 @@ class HandPosePipeline:
         size, hand_size = centernet.contract.size, a2j.contract.size
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
-            EngineSpec(
-                detector_for_engines(centernet), (3, size, size), max_batch=1, checkpoint=detector_file
-            ),
+            EngineSpec(centernet, (3, size, size), max_batch=1, checkpoint=detector_file),
             EngineSpec(for_engines(a2j), (1, hand_size, hand_size), max_batch=most, checkpoint=hand_file),
         ]
         detector, joints = create_engines(engine, networks, device)

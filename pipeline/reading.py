@@ -72,7 +72,7 @@ class HandReader:
         """Hands of unknown side are read as both, and the surer reading is taken."""
         sides = [seen.detection.handedness for seen in sightings]
         tries = [
-            (k, Look(seen.centre, side, seen.detection.roll))
+            (k, Look(seen.centre, side))
             for k, seen in enumerate(sightings)
             for side in (OTHER_SIDE if self.one_sided and sides[k] is None else (sides[k],))
         ]
@@ -87,10 +87,7 @@ class HandReader:
         """Hands are read anew as the other side if detector and side head together speak for that."""
         prior = [_prior(seen.detection) for seen in sightings]
         unmirrored = in_image(self.contract.handedness)
-        looks = [
-            Look(seen.centre, seen.detection.handedness or unmirrored, seen.detection.roll)
-            for seen in sightings
-        ]
+        looks = [Look(seen.centre, seen.detection.handedness or unmirrored) for seen in sightings]
         poses = self._look(frame, looks)
         again = self._off(poses, looks) | self._other_side(poses, prior, 0.0)
         self._look_again(frame, poses, self._hopeful(sightings, poses, again))

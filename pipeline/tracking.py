@@ -141,7 +141,7 @@ class Tracker:
         for track, centre in zip(self._tracks, centres, strict=True):
             known = (track.belief.sure or eyes.tells_side) and not track.doubted
             wanted.append((centre, track.roll, (track.belief.side,) if known else _SIDES))
-        wanted += [(sighting.centre, sighting.detection.roll, _SIDES) for sighting in new]
+        wanted += [(sighting.centre, None, _SIDES) for sighting in new]
         if not eyes.one_sided:
             wanted = [(centre, roll, (None,)) for centre, roll, _ in wanted]
         looks = [Look(centre, side, roll) for centre, roll, sides in wanted for side in sides]

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline import hand
-from pipeline.constants import DIRECTION_SURE
 from pipeline.detecting import HandDetector, given_hands
-from tests.fakes.hand_networks import BOXES, DETECTOR, SIZE, FakeDetector, two_squares
+from tests.fakes.hand_networks import BOXES, DETECTOR, FakeDetector, two_squares
 
 
 def test_boxes_are_scaled_clipped_and_sorted() -> None:
@@ -35,30 +34,6 @@ def test_mirrored_camera_swaps_the_sides(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(hand, "CAMERA_MIRRORED", True)
     detect = HandDetector(FakeDetector((20, 16, 28, 26, 0.5, 0)), DETECTOR)
     assert [one.handedness for one in detect(two_squares())] == ["right"]
-
-
-def test_palms_are_turned_as_in_the_image() -> None:
-    """The network's image is squeezed: a palm's direction is that of two points in the camera's frame."""
-    network, frame = FakeDetector((20, 16, 28, 26, 0.5, 0)), two_squares()
-    plain = replace(frame.camera, distortion=None)
-    wrist, knuckles = np.array([0.0, 0.0, 700.0]), np.array([30.0, 50.0, 700.0])
-    ends = plain.project(np.stack([wrist, knuckles]))[:, :2] * SIZE / [plain.width, plain.height]
-    way = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-    for length, known in ((1.0, True), (DIRECTION_SURE - 0.1, False)):
-        network.direction = tuple(length * way)
-        (found,) = HandDetector(network, DETECTOR)(replace(frame, camera=plain))
-        assert (found.roll is not None) == known
-        if known:
-            assert found.roll == pytest.approx(np.arctan2(30, -50), abs=1e-5)
-    for nothing in (None, (np.nan, 1.0)):
-        network.direction = nothing
-        (found,) = HandDetector(network, DETECTOR)(frame)
-        assert found.roll is None
-    network.direction = (1e30, -1e30)
-    (found,) = HandDetector(network, DETECTOR)(replace(frame, camera=plain))
-    assert found.roll is not None
-    network.boxes = ()
-    assert HandDetector(network, DETECTOR)(frame) == []
 
 
 def test_given_boxes_have_a_side_or_none() -> None:

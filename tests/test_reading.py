@@ -13,7 +13,7 @@ from pipeline.constants import FLESH_MM
 from pipeline.crop import CropPose
 from pipeline.detecting import given_hands
 from pipeline.frame import Frame
-from pipeline.hand import HAND_21, Detection, Handedness
+from pipeline.hand import Detection, Handedness
 from pipeline.networks.a2j import anchor_grid
 from pipeline.networks.contracts import HandInput
 from pipeline.reading import HandReader
@@ -177,27 +177,6 @@ def test_boxes_that_hold_nothing_are_left_out(frame: Frame) -> None:
     reader = Reading(NearestPoint()).reader
     assert [seen.detection.box.tolist() for seen in reader.locate(frame, boxes)] == BOXES.tolist()
     assert [one.box.tolist() for one, _ in reader.read_detections(frame, boxes)] == BOXES.tolist()
-
-
-class PalmUp(FakeEngine):
-    """An upright hand in the middle of each crop, whatever it shows."""
-
-    def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        anchors = anchor_grid(SIZE).numpy()
-        rows = (SIZE - 1) / 2 + np.where(np.arange(21) == HAND_21.root, 8.0, -8.0)
-        target = np.stack([rows, np.full(21, (SIZE - 1) / 2)], axis=1)  # (21, 2) row, column
-        offsets = np.stack([target - anchors[:, None]] * len(batch)).astype(np.float32)
-        return np.zeros_like(offsets[..., 0]), offsets, np.zeros_like(offsets[..., 0])
-
-
-def test_one_look_is_enough_where_the_detector_tells_how_to_turn_it(frame: Frame) -> None:
-    depth = np.full_like(frame.depth, 700)
-    told, untold = (Detection(BOXES[0], 0.9, "right", roll) for roll in (1.0, None))
-    for found, looks in ((told, [1]), (untold, [1, 1])):
-        asked = Reading(PalmUp(), replace(HANDS, upright=True))
-        ((_, pose),) = asked.reader.read_detections(replace(frame, depth=depth), [found])
-        assert asked.looks == looks
-        assert pose.roll == pytest.approx(found.roll or 0.0, abs=1e-6)
 
 
 # --- Sides -----------------------------------------------------------------------------------------------

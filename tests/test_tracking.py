@@ -371,23 +371,6 @@ def test_all_hands_are_read_in_one_batch() -> None:
     assert eyes.read_sides[-1] == 3
 
 
-def test_a_new_hand_is_read_the_way_it_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    eyes = ScriptedEyes([Actor(still(0.0))], tells_side=True)
-    see, read, rolls = eyes.see, eyes.read, []
-
-    def turned(frame: Frame) -> list[Sighting]:
-        return [replace(one, detection=replace(one.detection, roll=1.25)) for one in see(frame)]
-
-    def noted(frame: Frame, looks: Sequence[Look]) -> list[ScriptedReading | None]:
-        rolls.append({look.roll for look in looks})
-        return read(frame, looks)
-
-    monkeypatch.setattr(eyes, "see", turned)
-    monkeypatch.setattr(eyes, "read", noted)
-    play(eyes, 2)
-    assert rolls == [{1.25}, {0.0}]  # what the detector said, then the pose's own
-
-
 # --- Left and right ----------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ Outputs = tuple[FloatArray, ...]
 
 JOINT_LIMIT_MM = 2.0
 SCORE_LIMIT = 0.05
-DIRECTION_LIMIT = 0.1
 SIDE_LIMIT = 0.5
 RELATIVE_LIMIT = 0.05
 _SEED = 0x1E57  # of the rendered inputs: no other command draws from it
@@ -61,8 +60,8 @@ def differences(
         batch: (N, C, S, S).
 
     Returns:
-        A2J: joints in mm and, with a side head, its logits. CenterNet: scores and, if it tells them,
-        directions. Anything else: outputs, relative to the largest.
+        A2J: joints in mm and, with a side head, its logits. CenterNet: scores. Anything else: outputs,
+        relative to the largest.
     """
     expected = spec.reference(batch)
     found = tuple(output.copy() for output in run(batch))
@@ -78,12 +77,9 @@ def differences(
         ]
         return (Difference("joints", float(far.max()), JOINT_LIMIT_MM, " mm"), *sides)
     if isinstance(spec.module, CenterNet):
-        classes = spec.module.num_classes
-        far = np.abs(found[0] - expected[0])  # (N, C + 4 or 6, h, w)
-        scores = Difference("scores", float(far[:, :classes].max()), SCORE_LIMIT)
-        if far.shape[1] == classes + 4:
-            return (scores,)
-        return (scores, Difference("directions", float(far[:, classes + 4 :].max()), DIRECTION_LIMIT))
+        scores = slice(0, spec.module.num_classes)
+        far = np.abs(found[0][:, scores] - expected[0][:, scores])
+        return (Difference("scores", float(far.max()), SCORE_LIMIT),)
     relative = [
         float(np.abs(ours - theirs).max(initial=0) / max(np.abs(theirs).max(initial=0), 1e-6))
         for ours, theirs in zip(found, expected, strict=True)

@@ -94,9 +94,7 @@ def save_centernet(path: str | Path, model: CenterNet, meta: Mapping[str, Any]) 
         "num_classes": model.num_classes,
         "input_format": model.contract.channels,
     }
-    architecture = CenterNetArchitecture(
-        model.num_classes, model.width, model.plain_head, model.direction_head is not None
-    )
+    architecture = CenterNetArchitecture(model.num_classes, model.width, model.plain_head)
     _write(path, described, model, {**meta, "architecture": asdict(architecture)})
 
 

@@ -23,7 +23,6 @@ class CenterNetArchitecture:
     num_classes: int
     width: float
     plain_head: bool
-    directions: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ def centernet_architecture(values: object) -> CenterNetArchitecture:
     architecture = _dataclass(CenterNetArchitecture, values)
     _require(0 < architecture.num_classes <= _MOST_OUTPUTS, "num_classes", architecture.num_classes)
     _require(0.05 <= architecture.width <= 8, "width", architecture.width)
-    _require(architecture.plain_head or not architecture.directions, "directions", architecture.directions)
     return architecture
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -90,11 +90,7 @@ class SceneAugmentation:
         mirrored = torch.stack([images.shape[-1] - x1, y0, images.shape[-1] - x0, y1], dim=-1)
         boxes = torch.where(chosen[:, None, None], mirrored, labels.boxes)
         classes = torch.where(chosen[:, None], 1 - labels.classes, labels.classes)
-        directions = labels.directions
-        if directions is not None:
-            other = directions * directions.new_tensor([-1.0, 1.0])
-            directions = torch.where(chosen[:, None, None], other, directions)
-        return images, BoxBatch(boxes, classes, labels.state, directions)
+        return images, BoxBatch(boxes, classes, labels.state)
 
     def windows(
         self, images: Tensor, labels: BoxBatch, size: int, generator: torch.Generator
@@ -127,11 +123,7 @@ class SceneAugmentation:
             first = torch.where(near[:, None], around, anywhere)
         first = torch.minimum(first.clamp(min=0.0), given - side)
         corners = (labels.boxes.unflatten(-1, (2, 2)) - first[:, None, None]) * factor[:, None, None]
-        directions = labels.directions
-        if directions is not None:
-            directions = F.normalize(directions * factor[:, None], dim=-1)
-        zoomed = BoxBatch(corners.flatten(-2), labels.classes, labels.state, directions)
-        inside = self.in_view(zoomed, size)
+        inside = self.in_view(BoxBatch(corners.flatten(-2), labels.classes, labels.state), size)
         return _window(images, first, side, size), inside
 
     def in_view(self, labels: BoxBatch, size: int) -> BoxBatch:
@@ -144,7 +136,7 @@ class SceneAugmentation:
         state = torch.where(
             (state == 1) & ((left < self.keep) | (extent.amax(-1) < self.smallest)), -1, state
         )
-        return replace(labels, boxes=clipped, state=torch.where(left > 0, state, 0))
+        return BoxBatch(clipped, labels.classes, torch.where(left > 0, state, 0))
 
 
 def _window(images: Tensor, first: Tensor, side: Tensor, size: int) -> Tensor:

@@ -19,14 +19,11 @@ class BoxBatch:
         boxes: (N, K, 4) px of the network's input, x0 y0 x1 y1.
         classes: (N, K) int64.
         state: (N, K) int64: 1 = to be found, 0 = nothing there (padding), -1 = to be ignored.
-        directions: (N, K, 2) from the wrist to the knuckles, right and down in the image, of length 1, or 0
-            where that is not known; None if it is known of none.
     """
 
     boxes: Tensor
     classes: Tensor
     state: Tensor
-    directions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,12 @@ class DetectorTargets:
         heat_weight: (N, 1, h, w), 0 inside ignored boxes, else 1.
         boxes: (N, 4, h, w): height, width, row offset, column offset in the contract's units.
         box_weight: (N, 1, h, w): how much a cell has to know about the box around it; 1 at the centres.
-        directions: (N, 2, h, w) of the hand whose box that is; None if the labels have none.
     """
 
     heat: Tensor
     heat_weight: Tensor
     boxes: Tensor
     box_weight: Tensor
-    directions: Tensor | None = None
 
     @property
     def num_boxes(self) -> Tensor:
@@ -133,8 +128,4 @@ def detector_targets(
         1, keepdim=True
     )
     heat_weight = torch.where(covered & (strongest < 1.0), 0.0, 1.0)
-    box_weight = torch.where(strongest > math.exp(-4.5), strongest, 0.0)
-    directions = None
-    if labels.directions is not None:
-        directions = torch.cat([of_owner(part) for part in labels.directions.unbind(-1)], dim=1)
-    return DetectorTargets(heat, heat_weight, boxes, box_weight, directions)
+    return DetectorTargets(heat, heat_weight, boxes, torch.where(strongest > math.exp(-4.5), strongest, 0.0))

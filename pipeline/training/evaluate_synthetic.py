@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.constants import CENTERNET_STRIDE, DIRECTION_SURE, RECROP_RAD
-from pipeline.hand import HAND_21
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.contracts import HandInput
@@ -232,90 +230,41 @@ def evaluate_scenes(model: CenterNet, count: int = 512, seed: int = TEST_SEED) -
 
 
 def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, float]:
-    """Average precision, handedness, and how well the detector knows where the hands point, if it tells.
+    """Average precision and handedness.
 
     Returns:
         `ap50`, `ap75`, `handedness` (share of the found hands whose side is right), `hands` to be found.
-        At those hands' true centres: `direction_told`, share of them for which it is sure; `direction_right`,
-        share for which it is sure and right within RECROP_RAD; `direction_deg`, median error of the sure.
     """
-    images: list[ImageBoxes] = []
-    palms: list[FloatArray] = []
-    for batch in batches:
-        for answer, image, joints in zip(*_scene_answers(model, batch), batch.joints, strict=True):
-            images.append(image)
-            if len(answer) > len(model.contract.classes) + 4:
-                palms.append(_palm_errors(answer[-2:], image, joints.cpu()))
+    images = [image for batch in batches for image in scene_boxes(model, batch)]
     return {
         "ap50": precision_recall(images, 0.5).average_precision,
         "ap75": precision_recall(images, 0.75).average_precision,
         "handedness": handedness_accuracy(images),
         "hands": float(sum((~i.ignored).sum() for i in images if i.ignored is not None)),
-        **_direction_figures(palms),
     }
 
 
 def scene_boxes(model: CenterNet, batch: SceneBatch) -> list[ImageBoxes]:
     """Detections beside the truth, in px of a 640x576 frame."""
-    return _scene_answers(model, batch)[1]
-
-
-@torch.no_grad()
-def detect_scenes(model: CenterNet, images: Tensor) -> list[tuple[Any, Any, Any]]:
-    """(N, 3, S, S) to boxes (K, 4) px of the input, scores (K,) and classes (K,) of each image."""
-    return [decode_detections(answer, model.contract, LOWEST_SCORE) for answer in _answers(model, images)]
-
-
-def _scene_answers(model: CenterNet, batch: SceneBatch) -> tuple[list[NDArray[np.float32]], list[ImageBoxes]]:
-    """All maps of each image, and its detections beside the truth, in px of a 640x576 frame."""
     device = next(model.parameters()).device
-    answers = _answers(model, detector_batch(batch.depth.to(device), batch.ir.to(device), model.contract))
+    inputs = detector_batch(batch.depth.to(device), batch.ir.to(device), model.contract)
+    found = detect_scenes(model, inputs)
     images = []
-    for answer, truth, sides, visible in zip(answers, batch.boxes, batch.classes, batch.visible, strict=True):
-        boxes, scores, classes = decode_detections(answer, model.contract, LOWEST_SCORE)
+    for (boxes, scores, classes), truth, sides, visible in zip(
+        found, batch.boxes, batch.classes, batch.visible, strict=True
+    ):
         hands = truth.cpu().double().numpy() * FRAME_PX
         longer = (hands[:, 2:] - hands[:, :2]).max(axis=1, initial=0.0)
         ignored = (longer < SMALLEST_HAND_PX) | (visible.cpu().numpy() < LEAST_VISIBLE)
         images.append(ImageBoxes(boxes * FRAME_PX, scores, hands, classes, sides.cpu().numpy(), ignored))
-    return answers, images
+    return images
 
 
 @torch.no_grad()
-def _answers(model: CenterNet, images: Tensor, chunk: int = 16) -> list[NDArray[np.float32]]:
-    """(N, 3, S, S) to all maps of each image, (C + 4 or 6, S / 2, S / 2)."""
+def detect_scenes(model: CenterNet, images: Tensor, chunk: int = 16) -> list[tuple[Any, Any, Any]]:
+    """(N, 3, S, S) to boxes (K, 4) px of the input, scores (K,) and classes (K,) of each image."""
     return [
-        answer
+        decode_detections(answer, model.contract, LOWEST_SCORE)
         for part in images.split(chunk)
-        for answer in model.read(part.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        for answer in model(part.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
     ]
-
-
-def _palm_errors(directions: NDArray[np.float32], image: ImageBoxes, joints: Tensor) -> FloatArray:
-    """(K, 2) of the hands to be found: length of the vector at the true centre, its error, rad in the frame.
-
-    Args:
-        directions: (2, h, w) of `CenterNet.read`.
-        image: its hands.
-        joints: (M, 21, 3) of all hands, px of the rendered image.
-    """
-    wanted = ~image.ignored if image.ignored is not None else np.ones(len(image.truth), dtype=bool)
-    centre = (image.truth[wanted, :2] + image.truth[wanted, 2:]) / 2 / FRAME_PX[:2]
-    column, row = np.clip((centre / CENTERNET_STRIDE).astype(int), 0, directions.shape[-1] - 1).T
-    found = directions[:, row, column].T.astype(np.float64)  # (K, 2)
-    right, down = (found * FRAME_PX[:2]).T
-    truth = palm_roll(joints[torch.from_numpy(wanted), :, :2] * torch.from_numpy(FRAME_PX[:2]), HAND_21)
-    off = np.arctan2(right, -down) - truth.numpy()
-    return np.stack([np.hypot(*found.T), np.abs(np.remainder(off + np.pi, 2 * np.pi) - np.pi)], axis=1)
-
-
-def _direction_figures(palms: Sequence[FloatArray]) -> dict[str, float]:
-    """Of `_palm_errors` in some images; empty from none."""
-    if not palms:
-        return {}
-    length, error = np.concatenate(palms).T
-    sure = length >= DIRECTION_SURE
-    return {
-        "direction_told": float(sure.mean()),
-        "direction_right": float((sure & (error < RECROP_RAD)).mean()),
-        "direction_deg": float(np.degrees(np.median(error[sure]))) if sure.any() else float("nan"),
-    }

@@ -96,22 +96,6 @@ def box_losses(
     return l1, (giou * weight[:, 0][near]).sum() / total_weight
 
 
-def direction_loss(output: Tensor, directions: Tensor, box_weight: Tensor, total_weight: Tensor) -> Tensor:
-    """Weighted mean squared distance of directions, where they are known.
-
-    The expected squared distance from unit vectors is least at their mean, whose length tells how sure it is.
-
-    Args:
-        output: (N, 2, h, w).
-        directions: (N, 2, h, w) of length 1, or 0 where they are not known.
-        box_weight: (N, 1, h, w), see `DetectorTargets`.
-        total_weight: what the sum is divided by.
-    """
-    known = directions.square().sum(1, keepdim=True) > 0.5
-    errors = (output.float() - directions).square().sum(1, keepdim=True)
-    return (errors * known * box_weight).sum() / total_weight
-
-
 def _corners(channels: Tensor, cells: Tensor, contract: DetectorInput) -> Tensor:
     """(N, 4, h, w) at the chosen cells as (M, 4) x0 y0 x1 y1 px around each cell."""
     height, width, row, column = channels.permute(1, 0, 2, 3)[:, cells]

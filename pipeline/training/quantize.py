@@ -41,7 +41,7 @@ from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
 from pipeline.errors import HandPoseError, UsageError, command
 from pipeline.networks.a2j import A2J, for_engines
-from pipeline.networks.centernet import CenterNet, detector_for_engines, for_processors
+from pipeline.networks.centernet import CenterNet, for_processors
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.evaluate import format_figures
@@ -114,7 +114,8 @@ def prove(
         )
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
-    spec = EngineSpec(_telling_all(network.eval()), (channels, size, size), checkpoint=checkpoint)
+    module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
+    spec = EngineSpec(module, (channels, size, size), checkpoint=checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         if precision == "bfloat16":
             proof = compare(network, _in_bfloat16(network, spec, Path(folder)), test)
@@ -221,18 +222,14 @@ class BFloat16Module(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
-        self._network = copy.deepcopy(_telling_all(network)).bfloat16()
+        module = for_engines(network) if isinstance(network, A2J) else network
+        self._network = copy.deepcopy(module).bfloat16()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         outputs = tuple(output.float() for output in as_tuple(self._network(x.bfloat16())))
         return outputs if len(outputs) > 1 else outputs[0]
 
     read = forward
-
-
-def _telling_all(network: Network) -> nn.Module:
-    """The network such that its `forward` tells all it knows."""
-    return for_engines(network) if isinstance(network, A2J) else detector_for_engines(network)
 
 
 def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.hand import HAND_21
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_centernet
 from pipeline.networks.contracts import DetectorInput
@@ -24,11 +23,10 @@ from pipeline.training.contact_sheet import SIDE_COLOURS, TRUTH, draw_box, grey,
 from pipeline.training.detector_targets import BoxBatch, detector_targets
 from pipeline.training.devices import Workers
 from pipeline.training.evaluate_synthetic import LEAST_VISIBLE, detect_scenes, scene_figures
-from pipeline.training.losses import box_losses, direction_loss, focal_loss
+from pipeline.training.losses import box_losses, focal_loss
 from pipeline.training.rendered import RenderScenes, derived_seed
 from pipeline.training.replay import ReplayRing
 from pipeline.training.siblings import NAMES, Siblings, named, weights_path
-from pipeline.training.warp import palm_direction
 
 if TYPE_CHECKING:
     from pipeline.synthetic.scenes import SceneBatch
@@ -84,12 +82,9 @@ def packed(scenes: SceneBatch) -> RenderedScenes:
     boxes, classes, state = (
         pad_sequence(parts, batch_first=True) for parts in (scenes.boxes, scenes.classes, states)
     )
-    directions = pad_sequence(
-        [normalize(palm_direction(joints, HAND_21), dim=-1) for joints in scenes.joints], batch_first=True
-    )
-    boxes, directions = (pad(part, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (boxes, directions))
+    boxes = pad(boxes, (0, 0, 0, _MOST_HANDS))[:, :_MOST_HANDS]
     classes, state = (pad(part, (0, _MOST_HANDS))[:, :_MOST_HANDS] for part in (classes, state))
-    return RenderedScenes(images, BoxBatch(boxes, classes, state, directions))
+    return RenderedScenes(images, BoxBatch(boxes, classes, state))
 
 
 class SceneTask:
@@ -136,7 +131,7 @@ class SceneTask:
         labels = BoxBatch(
             *(
                 torch.cat([getattr(block.labels, name)[rows] for block, rows in picks])
-                for name in ("boxes", "classes", "state", "directions")
+                for name in ("boxes", "classes", "state")
             )
         )
         camera = self._augment.conditions(len(images), images.device, self._generator)
@@ -165,13 +160,8 @@ class SceneTask:
         for name, answer in zip(NAMES, answers, strict=False):
             output = answer.float()
             heat = focal_loss(output[:, :classes], targets, num_boxes)
-            l1, giou = box_losses(output[:, classes : classes + 4], targets, contract, weight)
-            terms = {"heat": heat, "l1": l1, "giou": giou}
-            if output.shape[1] > classes + 4 and targets.directions is not None:
-                terms["direction"] = direction_loss(
-                    output[:, classes + 4 :], targets.directions, targets.box_weight, weight
-                )
-            losses |= named(name, terms)
+            l1, giou = box_losses(output[:, classes:], targets, contract, weight)
+            losses |= named(name, {"heat": heat, "l1": l1, "giou": giou})
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
     def evaluate(self, model: Siblings[CenterNet], progress: float) -> dict[str, float]:
@@ -181,7 +171,7 @@ class SceneTask:
         return figures
 
     def score(self, figures: dict[str, float]) -> float:
-        factors = {"ap50": 1.0, "ap75": 1.0, "handedness": 0.5, "direction_right": 0.25}
+        factors = {"ap50": 1.0, "ap75": 1.0, "handedness": 0.5}
         return -sum(
             factor * float(np.nan_to_num(figures.get(key, 0.0)))
             for name in NAMES

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
-from pipeline.networks.centernet import CenterNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -22,15 +21,13 @@ class Siblings(nn.Module, Generic[Network]):
 
     Args:
         networks: one, or the standard and a light one.
-        still: they are always in eval mode: BatchNorm keeps its statistics while only a head is trained.
     """
 
-    def __init__(self, networks: Sequence[Network], still: bool = False) -> None:
+    def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         if not 0 < len(networks) <= len(NAMES):
             raise ValueError(f"one to {len(NAMES)} networks learn together, found {len(networks)}")
         self.networks = nn.ModuleList(networks)
-        self._still = still
 
     @property
     def members(self) -> list[Network]:
@@ -40,11 +37,8 @@ class Siblings(nn.Module, Generic[Network]):
     def first(self) -> Network:
         return self.members[0]
 
-    def train(self, mode: bool = True) -> Siblings[Network]:
-        return super().train(mode and not self._still)
-
     def forward(self, x: Tensor) -> list[Any]:
-        """All that each network knows about the same batch (`read`)."""
+        """What each network says about the same batch; an A2J with a side head tells the side too."""
         return [_all_it_knows(network, x) for network in self.networks]
 
 
@@ -70,7 +64,7 @@ def check_alike(contracts: Sequence[object]) -> None:
 
 
 def _all_it_knows(network: nn.Module, x: Tensor) -> Any:
-    if isinstance(network, CenterNet) or (isinstance(network, A2J) and network.side_head is not None):
+    if isinstance(network, A2J) and network.side_head is not None:
         return network.read(x)
     return network(x)
 

@@ -1,7 +1,6 @@
 """Trains CenterNet on rendered scenes, or on your own recorded and annotated frames.
 
 python3 -m pipeline.training.train_centernet --minutes 20 [--light 0.375]
-python3 -m pipeline.training.train_centernet --init FILE --directions-only --minutes 10
 python3 -m pipeline.training.train_centernet --data real DIR --mix 0.5 --epochs 30
 torchrun --nproc-per-node 2 -m pipeline.training.train_centernet ...     (one process for each GPU)
 """
@@ -36,10 +35,6 @@ PRESETS = {
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     check_start(arguments.init, arguments.light)
-    if arguments.directions_only and not arguments.init:
-        raise UsageError(
-            "--directions-only needs --init: directions are learnt by a detector that finds hands"
-        )
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
     else:
@@ -47,30 +42,11 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
         if min(widths) <= 0:
             raise UsageError("--width and --light must be positive")
-        networks = [
-            CenterNet(len(contract.classes), w, plain_head=True, contract=contract, directions=True)
-            for w in widths
-        ]
+        networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
     check_alike([network.contract for network in networks])
-    for network in networks:
-        _prepare_directions(network, arguments.directions_only)
-    model = Siblings(networks, still=arguments.directions_only)
-    model = model.to(place.device).to(memory_format=torch.channels_last)
+    model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
     held_out = fixed_scenes(arguments.held_out, HELD_OUT_SEED)
     return SceneTask(model, _scenes(arguments, place), held_out, arguments.stages, place.workers)
-
-
-def _prepare_directions(network: CenterNet, alone: bool) -> None:
-    """Gives older weights of ours a direction head; `alone`, it is all that learns."""
-    if network.direction_head is None and network.plain_head:
-        network.add_direction_head()
-    if alone:
-        if network.direction_head is None:
-            raise UsageError(
-                "--directions-only: weights of the original's form cannot learn directions; give --init ours"
-            )
-        network.requires_grad_(False)
-        network.direction_head.requires_grad_(True)
 
 
 def _scenes(arguments: argparse.Namespace, place: Place, batch: int | None = None) -> SceneData:
@@ -100,7 +76,6 @@ def make_recorded_task(arguments: argparse.Namespace, place: Place, data: DataCh
         )
     if arguments.init:
         model = load_centernet(arguments.init[0]).train()
-        model.direction_head = None  # boxes tell no directions, and it would not keep up with the features
         if model.contract.classes != frames.classes:
             raise UsageError(
                 f"{arguments.init[0]} knows {_named(model.contract.classes)}, the frames "
@@ -147,11 +122,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="SHARE:PX,...",
         help="windows of PX until SHARE of the run, then whole images (default 0.5:128,0.92:192)",
     )
-    parser.add_argument(
-        "--directions-only",
-        action="store_true",
-        help="of the networks of --init, train the head alone that tells where hands point",
-    )
     parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
     own = parser.add_argument_group("your own data")
     own.add_argument("--data", nargs="+", metavar=("real", "DIR"), help="real, and recorded folders")
@@ -162,8 +132,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
-    if data.kind and arguments.directions_only:
-        parser.error("--directions-only learns from rendered scenes: leave --data out")
     if data.kind is None:
         return train(arguments, PRESETS, make_task)
     return train(arguments, PRESETS, lambda given, place: make_recorded_task(given, place, data))

@@ -15,13 +15,9 @@ def palm_roll(joints: Tensor, skeleton: Skeleton) -> Tensor:
     Args:
         joints: (N, J, 2 or more) column, row, ...
     """
-    right, down = palm_direction(joints, skeleton).unbind(-1)
+    knuckles = joints[:, list(skeleton.knuckles), :2].mean(dim=1)
+    right, down = (knuckles - joints[:, skeleton.root, :2]).unbind(-1)
     return torch.atan2(right, -down)
-
-
-def palm_direction(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """(N, 2) px from the wrist to the knuckles, to the right and down; joints as for `palm_roll`."""
-    return joints[:, list(skeleton.knuckles), :2].mean(dim=1) - joints[:, skeleton.root, :2]
 
 
 def rotation(angle: Tensor) -> Tensor:

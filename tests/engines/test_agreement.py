@@ -5,7 +5,7 @@ import torch
 from pipeline.engines.agreement import Outputs, differences, probe, realistic_inputs
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J
-from pipeline.networks.centernet import CenterNet, detector_for_engines
+from pipeline.networks.centernet import CenterNet
 from pipeline.networks.contracts import HandInput
 from pipeline.training.hand_task import hand_contract
 from tests.engines.modules import SHAPE, lived_in, two_heads
@@ -51,21 +51,6 @@ def test_scores_are_compared_for_the_detector() -> None:
     (found,) = differences(spec, louder, probe((3, 64, 64)))
     assert found.value == pytest.approx(0.06, rel=1e-3)
     assert not found.acceptable
-
-
-def test_directions_are_compared_where_the_detector_tells_them() -> None:
-    network = detector_for_engines(CenterNet(2, 0.125, plain_head=True, directions=True).eval())
-    spec = EngineSpec(network, (3, 64, 64))
-
-    def turned(batch: np.ndarray) -> Outputs:
-        (output,) = spec.reference(batch)
-        output[:, 7, 3, 4] += 0.2
-        return (output,)
-
-    scores, directions = differences(spec, turned, probe((3, 64, 64)))
-    assert scores.value == 0
-    assert directions.value == pytest.approx(0.2, rel=1e-3)
-    assert not directions.acceptable
 
 
 def test_broken_answers_are_never_acceptable(hands: EngineSpec) -> None:

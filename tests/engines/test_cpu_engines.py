@@ -21,7 +21,7 @@ from pipeline.engines.precision import Proof, model_path, proof_path, write_proo
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J
-from pipeline.networks.centernet import CenterNet, detector_for_engines
+from pipeline.networks.centernet import CenterNet
 from tests.engines.modules import SHAPE, exported, lived_in, noise, two_heads
 
 pytest.importorskip("openvino")
@@ -75,11 +75,10 @@ def test_ctrl_c_reaches_the_program_after_engines_are_gone() -> None:
     ("module", "shape"),
     [
         (CenterNet(2, width=0.125, plain_head=True), (3, 64, 64)),
-        (detector_for_engines(CenterNet(2, 0.125, plain_head=True, directions=True)), (3, 64, 64)),
         (A2J(width=0.125, head_width=8), (1, 64, 64)),
         (A2J("mobilenet", head_width=8), (1, 64, 64)),
     ],
-    ids=["detector", "detector with directions", "resnet", "mobilenet"],
+    ids=["detector", "resnet", "mobilenet"],
 )
 def test_both_networks_convert(module: nn.Module, shape: tuple[int, int, int]) -> None:
     spec = EngineSpec(lived_in(module), shape)

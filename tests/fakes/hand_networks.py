@@ -49,12 +49,11 @@ class FakeEngine:
 
 
 class FakeDetector(FakeEngine):
-    """Sees boxes (x0, y0, x1, y1 px of its input, score, class), and may say where all hands point."""
+    """Sees boxes (x0, y0, x1, y1 px of its input, score, class)."""
 
     def __init__(self, *boxes: tuple[float, float, float, float, float, int]) -> None:
         super().__init__()
         self.boxes = boxes
-        self.direction: tuple[float, ...] | None = None
 
     def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         out = np.zeros((1, 6, SIZE // 2, SIZE // 2), np.float32)
@@ -63,9 +62,6 @@ class FakeDetector(FakeEngine):
             row, column = np.clip([int(v) // 2, int(u) // 2], 0, SIZE // 2 - 1)
             out[0, kind, row, column] = score
             out[0, 2:, row, column] = y1 - y0, x1 - x0, v / 2 - row, u / 2 - column
-        if self.direction is not None:
-            told = np.broadcast_to(np.array(self.direction, np.float32)[:, None, None], (2, *out.shape[2:]))
-            out = np.concatenate([out, told[None]], axis=1)
         return (out,)
 
 

@@ -7,13 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.networks.centernet import (
-    CenterNet,
-    decode_detections,
-    decode_peaks,
-    detector_for_engines,
-    for_processors,
-)
+from pipeline.networks.centernet import CenterNet, decode_detections, for_processors
 from pipeline.networks.contracts import DetectorInput
 from tests.networks import literal
 
@@ -40,31 +34,6 @@ def test_the_networks_for_processors_answer_the_same(plain_head: bool) -> None:
         torch.testing.assert_close(faster(x), network(x), atol=1e-5, rtol=1e-5)
     assert not any(isinstance(part, torch.nn.ConvTranspose2d) for part in faster.modules())
     assert any(isinstance(part, torch.nn.ConvTranspose2d) for part in network.modules())
-
-
-@torch.no_grad()
-def test_directions_come_beside_the_other_maps() -> None:
-    torch.manual_seed(0)
-    network = CenterNet(2, width=0.25, plain_head=True, directions=True)
-    literal.shaken(network)
-    x = torch.randn(2, 3, 64, 96)
-    assert network(x).shape == (2, 6, 32, 48)
-    told = network.read(x)
-    assert told.shape == (2, 8, 32, 48)
-    assert torch.equal(told[:, :6], network(x))
-    assert told[:, 6:].std() > 0.01
-    for whole in (detector_for_engines(network), for_processors(detector_for_engines(network))):
-        torch.testing.assert_close(whole(x), told, atol=1e-5, rtol=1e-5)
-    assert network(x).shape == (2, 6, 32, 48)  # it is not what was changed
-
-    silent = CenterNet(2, width=0.25, plain_head=True)
-    assert torch.equal(silent.read(x), silent(x))
-    assert detector_for_engines(silent) is silent
-
-
-def test_the_published_head_tells_no_directions() -> None:
-    with pytest.raises(ValueError, match="plain head"):
-        CenterNet(2, directions=True)
 
 
 def test_published_network_has_the_original_names() -> None:
@@ -197,19 +166,3 @@ def test_a_flat_map_of_certain_hands_is_bounded() -> None:
     output = np.ones((5, 160, 160), np.float32)
     boxes, _, _ = decode_detections(output, DetectorInput())
     assert 0 < len(boxes) <= 100
-
-
-def test_directions_are_those_of_the_peaks() -> None:
-    contract = DetectorInput(size_scale=10.0, classes=("left", "right"))
-    output = np.zeros((8, 32, 32), np.float32)
-    output[0, 4, 6], output[1, 20, 25] = 0.5, 0.9
-    output[2:4] = 2.0
-    output[6:, 4, 6], output[6:, 20, 25] = (0.6, -0.8), (0.0, 1.0)
-    boxes, scores, _, directions = decode_peaks(output, contract)
-    np.testing.assert_allclose(scores, [0.9, 0.5])
-    np.testing.assert_allclose(directions, [[0.0, 1.0], [0.6, -0.8]])
-    silent = decode_peaks(output[:6], contract)
-    np.testing.assert_array_equal(silent.boxes, boxes)
-    np.testing.assert_array_equal(silent.directions, np.zeros((2, 2)))
-    nothing = decode_peaks(np.zeros((8, 32, 32), np.float32), contract)
-    assert nothing.directions.shape == (0, 2)

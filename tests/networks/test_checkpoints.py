@@ -43,10 +43,10 @@ def small_a2j(side_head: bool = False) -> A2J:
     return network
 
 
-def small_centernet(directions: bool = False) -> CenterNet:
+def small_centernet() -> CenterNet:
     torch.manual_seed(0)
     contract = DetectorInput(ir_max=3000.0, ir_sqrt=True, offset_scale=2.0, classes=("left", "right"))
-    network = CenterNet(2, width=0.125, plain_head=True, contract=contract, directions=directions)
+    network = CenterNet(2, width=0.125, plain_head=True, contract=contract)
     literal.shaken(network)
     return network
 
@@ -112,31 +112,6 @@ def test_own_centernet_comes_back_with_its_contract(path: Path) -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(again(x), network(x), atol=2e-2, rtol=2e-2)
-
-
-def test_direction_head_comes_back(path: Path) -> None:
-    network = small_centernet(directions=True)
-    save_centernet(path, network, {})
-    x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        torch.testing.assert_close(load_centernet(path).read(x), network.read(x), atol=2e-2, rtol=2e-2)
-
-
-def test_files_from_before_the_direction_head_load(path: Path) -> None:
-    save_centernet(path, small_centernet(), {})
-    file = torch.load(path, weights_only=True)
-    del file["meta"]["architecture"]["directions"]
-    torch.save(file, path)
-    assert load_centernet(path).direction_head is None
-
-
-def test_directions_without_a_plain_head_are_refused(path: Path) -> None:
-    save_centernet(path, small_centernet(directions=True), {})
-    file = torch.load(path, weights_only=True)
-    file["meta"]["architecture"]["plain_head"] = False
-    torch.save(file, path)
-    with pytest.raises(HandPoseError, match="directions cannot be True"):
-        load_centernet(path)
 
 
 def test_files_are_half_as_large_and_hold_plain_values_only(path: Path) -> None:

@@ -88,29 +88,3 @@ def test_cameras_differ_but_missing_depth_stays_missing() -> None:
     dark = (bright.flatten(1) == 0).all(1).float().mean()
     assert 0.15 < float(dark) < 0.55
     assert 200 < float(bright[bright > 0].min()) < 500 < float(bright.max()) < 1000
-
-
-def test_directions_follow_the_pixels() -> None:
-    """Each hand is drawn as two points, wrist and knuckles, whose places in the result are looked up."""
-    generator = torch.Generator().manual_seed(4)
-    count = 16
-    wrist = torch.randint(60, 250, (count, 2), generator=generator)
-    angle = 6.28 * torch.rand(count, generator=generator)
-    knuckles = wrist + (45 * torch.stack([angle.cos(), angle.sin()], dim=1)).round().long()
-    images = torch.zeros(count, 1, 320, 320)
-    for n in range(count):
-        for value, (column, row) in enumerate((wrist[n].tolist(), knuckles[n].tolist()), 1):
-            images[n, 0, row - 1 : row + 2, column - 1 : column + 2] = value
-    low, high = torch.minimum(wrist, knuckles) - 2.0, torch.maximum(wrist, knuckles) + 3.0
-    ones = torch.ones(count, 1, dtype=torch.int64)
-    ways = torch.nn.functional.normalize((knuckles - wrist).float(), dim=-1)[:, None]
-    labels = BoxBatch(torch.cat([low, high], dim=1)[:, None], ones, ones, ways)
-    moved = AUGMENT.flipped(*AUGMENT.windows(images, labels, 192, generator), generator)
-    compared = 0
-    for image, way in zip(moved[0], moved[1].directions, strict=True):  # type: ignore[arg-type]
-        ends = [(image[0] == value).nonzero().float().mean(dim=0).flip(0) for value in (1, 2)]
-        if not any(end.isnan().any() for end in ends):
-            seen = torch.nn.functional.normalize(ends[1] - ends[0], dim=-1)
-            assert float(seen @ way[0]) > 0.995  # 6 degrees: a pixel more or less
-            compared += 1
-    assert compared > 8

@@ -78,15 +78,3 @@ def test_images_without_hands_ask_for_nothing() -> None:
         assert not targets.heat.any()
         assert not targets.box_weight.any()
         assert targets.heat_weight.all()
-
-
-def test_cells_are_asked_for_the_direction_of_their_own_hand() -> None:
-    boxes = torch.tensor([[[4.0, 4.0, 24.0, 24.0], [36.0, 36.0, 60.0, 60.0]]])
-    ways = torch.tensor([[[0.6, -0.8], [0.0, 1.0]]])
-    ones = torch.ones(1, 2, dtype=torch.int64)
-    targets = detector_targets(BoxBatch(boxes, 0 * ones, ones, ways), OURS, 64)
-    assert targets.directions is not None
-    for k, cell in enumerate((7, 24)):
-        for row, column in ((cell, cell), (cell + 1, cell)):
-            torch.testing.assert_close(targets.directions[0, :, row, column], ways[0, k])
-    assert detector_targets(BoxBatch(boxes, 0 * ones, ones), OURS, 64).directions is None

@@ -7,13 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.hand import HAND_21
 from pipeline.networks.a2j import anchor_grid
 from pipeline.synthetic.crops import CropBatch
-from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.evaluate_synthetic import crop_points, hand_figures, predict_hands, scene_figures
+from pipeline.training.evaluate_synthetic import crop_points, hand_figures, predict_hands
 from pipeline.training.hand_task import hand_contract
-from pipeline.training.scene_task import scene_contract
 
 
 class FindsTheNearestPixel(nn.Module):
@@ -69,43 +66,3 @@ def test_the_network_may_see_smaller_crops(size: int | None, off_px: float) -> N
     figures = hand_figures(model, [batch], size)  # type: ignore[arg-type]
     assert figures["mean_mm"] == pytest.approx(0.0, abs=8.0 * off_px)
     assert figures["within_20mm"] == 1.0
-
-
-class PointsUp(nn.Module):
-    """A detector that finds nothing and says of every cell, left of the middle surely, that a hand points up.
-
-    Args:
-        tells: whether it has maps for that.
-    """
-
-    def __init__(self, tells: bool = True) -> None:
-        super().__init__()
-        self.contract, self.tells = scene_contract(), tells
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def read(self, images: Tensor) -> Tensor:
-        maps = torch.zeros(len(images), 8 if self.tells else 6, 160, 160)
-        maps[:, 7:, :, :80] = -0.9
-        maps[:, 7:, :, 80:] = -0.3
-        return maps
-
-
-def test_directions_are_compared_at_the_hands_centres() -> None:
-    degrees = torch.tensor(
-        [0.0, 10.0, -20.0, 90.0, 5.0, 5.0]
-    )  # of the palms, clockwise from up, in the frame
-    left = torch.tensor([10.0, 20.0, 30.0, 40.0, 200.0, 50.0])
-    joints = torch.zeros(6, 21, 3)
-    radians = degrees.deg2rad()
-    ways = torch.stack([radians.sin() / 640, -radians.cos() / 576], dim=1) * 320  # the image is squeezed
-    joints[:, list(HAND_21.knuckles), :2] = 9 * ways[:, None]
-    boxes = torch.stack([left, left, left + 40, left + 40], dim=1)
-    seen = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.1])  # the last one hardly shows: it does not count
-    images = torch.full((1, 320, 320), 900.0)
-    batch = SceneBatch(images, images, [boxes], [torch.zeros(6, dtype=torch.int64)], [seen], [joints])
-    figures = scene_figures(PointsUp(), [batch])  # type: ignore[arg-type]
-    assert figures["hands"] == 5
-    assert figures["direction_told"] == pytest.approx(4 / 5)
-    assert figures["direction_right"] == pytest.approx(3 / 5)
-    assert figures["direction_deg"] == pytest.approx(15.0, abs=0.01)
-    assert "direction_told" not in scene_figures(PointsUp(tells=False), [batch])  # type: ignore[arg-type]

@@ -10,14 +10,7 @@ from torch import Tensor
 from pipeline.networks.a2j import aggregate, anchor_grid
 from pipeline.networks.contracts import DetectorInput
 from pipeline.training.detector_targets import BoxBatch, DetectorTargets, detector_targets
-from pipeline.training.losses import (
-    A2JOutput,
-    box_losses,
-    dense_anchor_loss,
-    direction_loss,
-    focal_loss,
-    joint_loss,
-)
+from pipeline.training.losses import A2JOutput, box_losses, dense_anchor_loss, focal_loss, joint_loss
 
 OURS = DetectorInput(size_scale=10.0, offset_scale=2.0, classes=("left", "right"))
 
@@ -86,22 +79,6 @@ def test_focal_loss_is_equation_one() -> None:
     found = focal_loss(output[:, :2], targets, targets.num_boxes)
     assert float(found) == pytest.approx(total / 2, rel=1e-4)
     assert int(targets.num_boxes) == 2
-
-
-def test_direction_loss_is_a_weighted_mean_over_the_hands_that_are_known() -> None:
-    output, targets = detector_case()
-    near = (targets.box_weight[0, 0] > 0).nonzero().tolist()
-    ways = torch.zeros(1, 2, 16, 16)
-    ways[:, 0, :, :8] = 1.0  # known for the hand on the left alone
-    total = 0.0
-    for y, x in near:
-        if x < 8:
-            right, down = (float(output[0, k, y, x]) for k in (-2, -1))
-            total += float(targets.box_weight[0, 0, y, x]) * ((right - 1) ** 2 + down**2)
-    assert total > 0
-    weight = targets.box_weight.sum()
-    loss = direction_loss(output[:, -2:], ways, targets.box_weight, weight)
-    assert float(loss) == pytest.approx(total / float(weight), rel=1e-4)
 
 
 def test_box_losses_compare_the_boxes_that_cells_stand_for() -> None:

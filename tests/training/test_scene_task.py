@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.hand import HAND_21
 from pipeline.networks.centernet import CenterNet
-from pipeline.networks.checkpoints import load_centernet, save_centernet
+from pipeline.networks.checkpoints import load_centernet
 from pipeline.synthetic.scenes import SceneBatch
 from pipeline.training import train_centernet
 from pipeline.training.evaluate_synthetic import scene_boxes, scene_figures
@@ -26,7 +25,7 @@ def boxes_before_a_wall(number: int, count: int) -> SceneBatch:
         boxes.append(torch.tensor([[x, y, x + 40.0, y + 40.0]]))
     sides = [(box[:, 0] > 140).long() for box in boxes]
     whole = [torch.ones(1) for _ in boxes]
-    return SceneBatch(depth, ir, boxes, sides, whole, [torch.zeros(1, 21, 3) for _ in boxes])
+    return SceneBatch(depth, ir, boxes, sides, whole, [torch.zeros(1, 21, 3)] * count)
 
 
 def task(reuse: int = 4, networks: int = 1) -> SceneTask:
@@ -73,77 +72,16 @@ def test_a_light_network_learns_beside_the_standard_one(tmp_path: Path) -> None:
     figures = scenes.evaluate(scenes.model.eval(), 1.0)
     assert {"ap50", "light_ap50"} <= figures.keys()
     assert scenes.score({"ap50": 0.5, "light_ap50": 0.25, "handedness": float("nan")}) == -0.75
-    assert scenes.score({"ap50": 0.5, "direction_right": 0.5}) < scenes.score({"ap50": 0.5})
     scenes.export(tmp_path / "best.pth", scenes.model, {})
     first, light = (load_centernet(tmp_path / name) for name in ("best.pth", "best_light.pth"))
     assert not torch.equal(*(next(network.up_sample1.parameters()) for network in (first, light)))
 
 
-def test_directions_are_learnt_from_the_joints() -> None:
-    scenes = boxes_before_a_wall(0, 2)
-    joints = torch.zeros(1, 21, 3)
-    joints[0, list(HAND_21.knuckles)] = torch.tensor([30.0, -40.0, 7.0])  # to the right and up of the wrist
-    scenes.joints[1] = joints
-    labels = packed(scenes).labels
-    assert labels.directions is not None
-    torch.testing.assert_close(labels.directions[1, 0], torch.tensor([0.6, -0.8]))
-    assert labels.directions.square().sum() == pytest.approx(1.0)  # the other hand's is not known
-
-
-def test_directions_alone_can_be_learnt(tmp_path: Path) -> None:
-    save_centernet(tmp_path / "older.pth", task().model.first, {})
-    call = ["--init", str(tmp_path / "older.pth"), "--directions-only", "--device", "cpu", "--steps", "2"]
-    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--evaluations", "2"]
-    assert train_centernet.main([*call, *run, "--stages", "2:64", "--out", str(tmp_path / "run")]) == 0
-    older, newer = (load_centernet(tmp_path / name) for name in ("older.pth", "run/best.pth"))
-    assert newer.direction_head is not None
-    assert newer.state_dict()["direction_head.bias"].all()  # it began with zeros
-    for name, tensor in older.state_dict().items():
-        assert torch.equal(newer.state_dict()[name], tensor), name
-
-
-@pytest.mark.parametrize("published", [False, True])
-def test_directions_alone_need_a_detector_of_ours(
-    published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_centernet(tmp_path / "published.pth", CenterNet(1, 0.125), {})
-    init = ["--init", str(tmp_path / "published.pth")] if published else []
-    call = [*init, "--directions-only", "--device", "cpu", "--steps", "1", "--out", str(tmp_path / "run")]
-    assert train_centernet.main(call) == 2
-    assert ("give --init ours" if published else "needs --init") in capsys.readouterr().err
-
-
-def test_recorded_boxes_teach_no_directions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        train_centernet.main(["--data", "real", str(tmp_path), "--directions-only", "--steps", "1"])
-    assert "leave --data out" in capsys.readouterr().err
-
-
-def test_a_detector_that_learns_directions_learns_them_with_the_boxes(tmp_path: Path) -> None:
-    scenes = task()
-    scenes.model.first.add_direction_head()
-    assert scenes.model.first.direction_head is not None
-    losses = scenes.losses(scenes.model.train(), 0, 0.1)
-    parts = [losses[name] for name in ("heat", "l1", "giou", "direction")]
-    assert losses["total"].item() == pytest.approx(sum(part.item() for part in parts))
-    assert not losses["direction"].requires_grad or losses["direction"].item() >= 0
-    assert {"direction_told", "direction_right"} <= scenes.evaluate(scenes.model.eval(), 1.0).keys()
-
-
-def test_older_weights_are_given_a_direction_head(tmp_path: Path) -> None:
-    save_centernet(tmp_path / "older.pth", task().model.first, {})
-    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--evaluations", "1"]
-    call = ["--init", str(tmp_path / "older.pth"), "--device", "cpu", "--steps", "1", "--stages", "2:64"]
-    assert train_centernet.main([*call, *run, "--out", str(tmp_path / "run")]) == 0
-    assert load_centernet(tmp_path / "run/last.pth").direction_head is not None
-
-
 def test_a_run_of_another_network_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_centernet(tmp_path / "older.pth", task().model.first, {})
     run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--stages", "2:64"]
-    call = ["--init", str(tmp_path / "older.pth"), "--device", "cpu", "--out", str(tmp_path / "run"), *run]
-    assert train_centernet.main([*call, "--steps", "1", "--directions-only"]) == 0
-    assert train_centernet.main([*call, "--steps", "2", "--resume"]) == 2
+    call = ["--device", "cpu", "--out", str(tmp_path / "run"), *run]
+    assert train_centernet.main([*call, "--steps", "1", "--width", "0.125"]) == 0
+    assert train_centernet.main([*call, "--steps", "2", "--width", "0.25", "--resume"]) == 2
     assert "is of another network" in capsys.readouterr().err
 
 

@@ -60,10 +60,3 @@ def test_a_light_network_needs_two_numbers(light: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         train_a2j.main(["--steps", "1", f"--light={light}"])
     assert "such as 0.375:96" in capsys.readouterr().err
-
-
-def test_networks_that_stand_still_keep_their_statistics() -> None:
-    still, moving = Siblings([small(True)], still=True), Siblings([small(True)])
-    assert not any(part.training for part in still.train().modules())
-    assert all(part.training for part in moving.train().modules())
-    assert not any(part.training for part in moving.eval().modules())
