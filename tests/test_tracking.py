@@ -1,154 +1,21 @@
-"""Tracking on scripted hands: what the detector and the joint network would say is written down here."""
+"""Tracking on scripted hands: see `tests.acting`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from pipeline.constants import TRACK_DETECT_EVERY, TRACK_MEMORY_S, TRACK_SEARCH_EVERY
 from pipeline.frame import Frame
-from pipeline.hand import HAND_21, Detection, Hand, Handedness
-from pipeline.side_belief import Readings, SideBelief, evidence_of_mirrors, evidence_of_readings
-from pipeline.sight import Look, Sighting, centre_of
-from pipeline.track_quality import support
+from pipeline.hand import HAND_21, Handedness
 from pipeline.tracking import Tracker
-from tests.scripted import CAMERA, open_hand
-from tests.shared_data import shared_file
-
-WALL_MM = 2500
-Path3D = Callable[[int], tuple[float, float, float] | None]
-
-
-def hand_at(*place: float) -> NDArray[np.float64]:
-    """(21, 3) mm of an open hand whose centre is at (x, y, z) mm."""
-    return open_hand((place[0], place[1], place[2])).joints_xyz.astype(np.float64)
-
-
-@dataclass
-class Actor:
-    """A hand that is somewhere (mm) at a frame, or nowhere."""
-
-    where: Path3D
-    side: Handedness = "right"
-    detected_as: Callable[[int], Handedness | None] | None = None
-    overlooked: Callable[[int], bool] = lambda _: False
-    hallucinated: bool = False  # the joint network is as sure without the hand
-    presence: Callable[[int], float | None] = lambda _: None
-
-    def joints(self, index: int) -> NDArray[np.float64] | None:
-        place = self.where(index)
-        return None if place is None else hand_at(*place)
-
-
-@dataclass(frozen=True)
-class ScriptedReading:
-    uvd: NDArray[np.float64]
-    doubt_mm: float
-    roll: float = 0.0
-    side_log_odds: float | None = None
-    presence_log_odds: float | None = None
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        return np.full(21, 1 / (1 + (self.doubt_mm / 20) ** 2), np.float32)
-
-
-@dataclass
-class ScriptedEyes:
-    """Knows where all actors are; the network reads the nearest one, surer of it on its own side."""
-
-    actors: Sequence[Actor]
-    order: Sequence[int] | None = None  # in which detections are listed
-    one_sided: bool = True
-    tells_side: bool = False
-    looks: list[tuple[int, bool]] = field(default_factory=list)  # frame, whether the detector ran
-    read_sides: list[int] = field(default_factory=list)  # how many looks each frame took
-
-    def frame(self, index: int, stamp_us: int | None = None) -> Frame:
-        depth = np.full((CAMERA.height, CAMERA.width), WALL_MM, np.uint16)
-        for actor in self.actors:
-            joints = actor.joints(index)
-            if joints is None:
-                continue
-            for u, v, z in CAMERA.project(joints).round().astype(int):
-                part = depth[max(v - 4, 0) : max(v + 5, 0), max(u - 4, 0) : max(u + 5, 0)]
-                np.minimum(part, np.uint16(z), out=part)
-        return Frame(depth, None, CAMERA, 33_333 * index if stamp_us is None else stamp_us, index)
-
-    def see(self, frame: Frame) -> list[Sighting]:
-        self.looks.append((frame.index, True))
-        found = []
-        for k in self.order or range(len(self.actors)):
-            actor = self.actors[k]
-            joints = actor.joints(frame.index)
-            if joints is None or actor.overlooked(frame.index):
-                continue
-            uvd = CAMERA.project(joints)
-            box = np.concatenate([uvd[:, :2].min(axis=0), uvd[:, :2].max(axis=0)]).astype(np.float32)
-            if (box[2:] < 0).any() or (box[:2] > (CAMERA.width, CAMERA.height)).any():
-                continue
-            side = actor.side if actor.detected_as is None else actor.detected_as(frame.index)
-            found.append(Sighting(Detection(box, 0.9, side), centre_of(uvd)))
-        return found
-
-    def read(self, frame: Frame, looks: Sequence[Look]) -> list[ScriptedReading | None]:
-        self.read_sides.append(len(looks))
-        return [self._read(frame.index, look) for look in looks]
-
-    def _read(self, index: int, look: Look) -> ScriptedReading:
-        place = CAMERA.unproject(look.centre)
-        nearest, best = None, 130.0
-        for actor in self.actors:
-            joints = actor.joints(index)
-            if joints is not None:
-                distance = float(np.linalg.norm(CAMERA.unproject(centre_of(CAMERA.project(joints))) - place))
-                if distance < best:
-                    nearest, best = (actor, joints), distance
-        if nearest is None:
-            invents = any(actor.hallucinated for actor in self.actors)
-            shift = place - CAMERA.unproject(centre_of(CAMERA.project(hand_at(*place))))
-            return ScriptedReading(CAMERA.project(hand_at(*(place + shift))), 5.0 if invents else 40.0)
-        actor, joints = nearest
-        true_side = look.side in (actor.side, None)
-        told = {"right": 6.0, "left": -6.0}[actor.side] if self.tells_side else None
-        doubt_mm, presence = 5.0 if true_side else 9.0, actor.presence(index)
-        return ScriptedReading(
-            CAMERA.project(joints), doubt_mm, side_log_odds=told, presence_log_odds=presence
-        )
-
-
-def play(eyes: ScriptedEyes, frames: int, **options: int) -> list[list[Hand]]:
-    tracker = Tracker(HAND_21, **options)
-    return [tracker(eyes.frame(k), eyes, smooth=False) for k in range(frames)]
-
-
-def still(x: float, z: float = 700.0) -> Path3D:
-    return lambda _: (x, 0.0, z)
-
-
-def ids_by_actor(eyes: ScriptedEyes, frames: Sequence[Sequence[Hand]]) -> list[list[int | None]]:
-    """For each frame and actor the id of the hand at its place."""
-    found = []
-    for k, hands in enumerate(frames):
-        row: list[int | None] = []
-        for actor in eyes.actors:
-            joints = actor.joints(k)
-            near = [
-                hand.id
-                for hand in hands
-                if joints is not None and np.linalg.norm(hand.joints_xyz - joints, axis=1).mean() < 20
-            ]
-            row.append(near[0] if near else None)
-        found.append(row)
-    return found
-
+from tests.acting import Actor, Path3D, ScriptedEyes, hand_at, ids_by_actor, play, still
+from tests.scripted import CAMERA
 
 # --- Birth and death ---------------------------------------------------------------------------------------
 
@@ -387,18 +254,6 @@ def test_a_wrong_first_side_is_put_right_once() -> None:
     assert sum(a != b for a, b in pairwise(sides)) <= 1
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(-3, 3), max_size=60))
-def test_a_side_changes_at_most_once(evidence: list[float]) -> None:
-    belief, sides = SideBelief(), []
-    for log_odds in evidence:
-        belief.add(log_odds)
-        sides.append(belief.side)
-    known = [side for side in sides if side]
-    assert sum(a != b for a, b in pairwise(known)) <= 1
-    assert belief.side is not None or not any(evidence)
-
-
 def test_a_network_for_both_sides_is_asked_once_for_each_hand() -> None:
     eyes = ScriptedEyes([Actor(still(0), "left")], one_sided=False)
     hands = play(eyes, 20)[-1]
@@ -412,30 +267,6 @@ def test_a_network_that_tells_the_side_reads_known_hands_once() -> None:
     frames = play(eyes, 30)
     assert frames[-1][0].handedness == "left"
     assert set(eyes.read_sides[1:]) == {1}
-
-
-def test_what_the_network_tells_counts_more_than_its_doubts() -> None:
-    uvd = CAMERA.project(hand_at(0, 0, 700))
-    told, surer = (ScriptedReading(uvd, doubt, side_log_odds=-3.0) for doubt in (5.0, 1.0))
-    both: Readings = {"left": told, "right": told}
-    alone: Readings = {"right": told}
-    assert evidence_of_readings(both) == evidence_of_readings(alone) < 0
-    assert evidence_of_readings({"left": told, "right": surer}) == evidence_of_readings(both)
-
-
-def test_a_side_that_is_hardly_told_is_not_told() -> None:
-    def told(log_odds: float) -> float:
-        return evidence_of_readings({"left": ScriptedReading(np.zeros((21, 3)), 5.0, 0.0, log_odds)})
-
-    assert told(0.7) == told(-1.9) == 0.0
-    assert told(9.0) == -told(-9.0) > 0.5
-
-
-def test_mirrors_speak_for_the_side_that_is_read_more_surely() -> None:
-    sure, unsure = (ScriptedReading(CAMERA.project(hand_at(0, 0, 700)), doubt) for doubt in (5.0, 9.0))
-    assert evidence_of_mirrors({"left": unsure, "right": sure}) > 0
-    assert evidence_of_mirrors({"left": sure, "right": unsure}) < 0
-    assert evidence_of_mirrors({"left": sure}) == evidence_of_mirrors({None: sure}) == 0
 
 
 # --- Time --------------------------------------------------------------------------------------------------
@@ -485,49 +316,9 @@ def test_filtered_joints_tremble_less() -> None:
 # --- Signs of a lost hand ----------------------------------------------------------------------------------
 
 
-def test_joints_are_supported_by_the_surface_they_are_in_or_behind() -> None:
-    uvd = CAMERA.project(hand_at(0, 0, 700))
-    flat = np.full((CAMERA.height, CAMERA.width), 690, np.uint16)
-    assert support(flat, uvd, CAMERA.fx) == 1
-    assert support(flat - 300, uvd, CAMERA.fx) == 1
-    assert support(flat + 300, uvd, CAMERA.fx) == 0
-    assert support(flat * 0, uvd, CAMERA.fx) == 0
-    outside = uvd + np.array([1000, 0, 0])
-    assert support(flat, outside, CAMERA.fx) == 0
-
-
 def test_a_hand_that_was_lost_is_looked_for_more_often() -> None:
     eyes = ScriptedEyes([Actor(still(-150)), Actor(lambda k: None if 20 <= k < 30 else (150.0, 0.0, 700.0))])
     frames = play(eyes, 40)
     ran = [k for k, _ in eyes.looks if 21 < k < 30]
     assert set(np.diff(ran)) == {TRACK_SEARCH_EVERY}
     assert [hand.id for hand in frames[36]] == [hand.id for hand in frames[19]]
-
-
-# --- With the shipped weights -------------------------------------------------------------------------------
-
-
-@pytest.mark.shared
-def test_real_frames_have_the_same_hands_with_tracking() -> None:
-    """Each frame as a video that stands still."""
-    from pipeline.cameras import open_camera
-    from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
-    from pipeline.hand_pose import HandPosePipeline
-
-    if not (A2J_CHECKPOINT.is_file() and CENTERNET_CHECKPOINT.is_file()):
-        pytest.skip("there are no weights")
-    source = shared_file("azure_kinect/recording.mkv")
-    plain, tracked = (HandPosePipeline("torch", track=track, device="cpu") for track in (False, True))
-    tracked.smooth = False
-    with open_camera(str(source)) as camera:
-        for frame in islice(camera, 3):
-            expected = [hand for hand in plain(frame) if hand.score > 0.3]
-            tracked.reset()
-            found = [tracked(replace(frame, timestamp_us=33_333 * k)) for k in range(10)][-1]
-            assert len(found) >= len(expected)
-            centres = [
-                np.array([hand.joints_xyz.mean(axis=0) for hand in hands]).reshape(-1, 3)
-                for hands in (found, expected)
-            ]
-            distance = np.linalg.norm(centres[0][:, None] - centres[1][None], axis=2)
-            assert (distance.min(axis=0, initial=np.inf) < 30).all()
