@@ -64,6 +64,8 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.json and not options.json.parent.is_dir():
+        raise HandPoseError(f"cannot write {options.json} (there is no such folder): name another file")
     devices = _devices(options.device)
     kinds = _kinds(options.engines, devices)
     originals = [one for one in kinds if options.originals or (one.on_gpu and one.name == "torch")]

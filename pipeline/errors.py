@@ -1,5 +1,6 @@
 """Errors that are the user's to mend: each message is one sentence that says what to try next."""
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -39,5 +40,10 @@ def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
             return error.exit_code
         except KeyboardInterrupt:
             return 130
+        except (
+            BrokenPipeError
+        ):  # whoever read the output has gone; Python would complain once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
 
     return run

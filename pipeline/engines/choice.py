@@ -127,7 +127,8 @@ def _prove(engine: Engine, spec: EngineSpec) -> None:
 
 def _told(engines: list[Engine], absent: Sequence[str]) -> list[Engine]:
     why = f"; faster ones are not here: {', '.join(absent)}" if absent else ""
-    _log.info("engine: %s, the fastest that works here%s", engines[0].name, why)
+    names = " and ".join(dict.fromkeys(engine.name for engine in engines))
+    _log.info("engine: %s, the fastest that works here%s", names, why)
     return engines
 
 

@@ -6,7 +6,9 @@ accepted, CHECKPOINT.int8.onnx. Both belong to one set of weights and count for 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,8 @@ import torch
 
 from pipeline.engines.cache import write_atomically
 from pipeline.engines.spec import EngineSpec
+
+_log = logging.getLogger(__name__)
 
 Precision = Literal["int8", "bfloat16"]
 
@@ -26,11 +30,13 @@ class Proof:
     Args:
         accepted: whether it may stand in for float32.
         before, after: figures in float32 and in this precision, such as `mean_mm` or `ap50`.
+        model: `file_digest` of the converted model that was measured; empty where there is none.
     """
 
     accepted: bool
     before: dict[str, float]
     after: dict[str, float]
+    model: str = ""
 
 
 def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
@@ -63,7 +69,7 @@ def write_proofs(spec: EngineSpec, proofs: dict[str, Proof]) -> None:
 def is_proven(spec: EngineSpec, precision: Precision) -> bool:
     """Whether a precision was measured and accepted for these weights."""
     proof = read_proofs(spec).get(precision)
-    return proof is not None and proof.accepted
+    return proof is not None and proof.accepted is True  # the file may hold anything
 
 
 def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
@@ -73,7 +79,17 @@ def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
     if precision == "int8" and not has_int8_products():
         return None
     path = model_path(spec.checkpoint, precision)
-    return path if path.is_file() else None
+    if not path.is_file():
+        return None
+    if file_digest(path) != read_proofs(spec)[precision].model:
+        _log.warning("%s is not the model that was measured, and is not used: quantize once more", path)
+        return None
+    return path
+
+
+def file_digest(path: Path) -> str:
+    """16 digits that change with the file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def has_int8_products() -> bool:

@@ -247,7 +247,7 @@ class Training:
         except (RuntimeError, ValueError) as error:  # other parameters, or other ones of them that learn
             raise UsageError(
                 f"The run in {self.options.out} is of another network: resume it with the options that it "
-                "began with, or start a new one from its last.pth with --init and another --out."
+                "began with, or give another --out."
             ) from error
         self.average.updates = state["updates"]
         torch.set_rng_state(state["rng"])

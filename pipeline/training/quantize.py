@@ -32,6 +32,7 @@ from pipeline.engines.openvino_engine import OpenVinoEngine, has_bfloat16
 from pipeline.engines.precision import (
     Precision,
     Proof,
+    file_digest,
     has_int8_products,
     model_path,
     read_proofs,
@@ -112,6 +113,9 @@ def prove(
             "PyTorch sees no VNNI on this processor, and without it 8 bits are not faster: "
             "take --precision bfloat16"
         )
+    missing = [name for name in ("nncf", "onnx", "onnxscript") if precision == "int8" and not find_spec(name)]
+    if missing:
+        raise UsageError(f"{missing[0]} is not installed: pip install nncf onnx onnxscript")
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
     module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
@@ -124,6 +128,8 @@ def prove(
             engine = _engine_of(spec, precision, Path(folder), model)
             proof = compare(network, EngineModule(network, engine), test)
             _keep(model_path(checkpoint, precision), model if proof.accepted else None)
+            if proof.accepted:
+                proof = replace(proof, model=file_digest(model_path(checkpoint, precision)))
     write_proofs(spec, {**read_proofs(spec), precision: proof})
     return proof
 
@@ -159,19 +165,14 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
 
     Args:
         inputs: (N, C, S, S) that the ranges are taken from.
-
-    Raises:
-        UsageError: NNCF or the packages that write ONNX are not installed.
     """
     last_too = isinstance(spec.module, CenterNet)
     if isinstance(spec.module, CenterNet):
         spec = replace(spec, module=for_processors(spec.module))
     exported = export_onnx(spec)
-    try:
-        import nncf
-        import onnx
-    except ImportError as error:
-        raise UsageError(f"{error.name} is not installed: pip install nncf onnx") from error
+    import nncf
+    import onnx
+
     model = onnx.load_from_string(exported)
     kept = _kept_layers(model, last_too)
     return nncf.quantize(
@@ -243,8 +244,9 @@ def _engine_of(spec: EngineSpec, precision: Precision, folder: Path, model: byte
     """The engine as it will run, in a place of its own until it is accepted."""
     trial = replace(spec, checkpoint=folder / "trial.pth")
     assert trial.checkpoint is not None
-    _keep(model_path(trial.checkpoint, precision), model)
-    write_proofs(trial, {precision: Proof(True, {}, {})})
+    path = model_path(trial.checkpoint, precision)
+    _keep(path, model)
+    write_proofs(trial, {precision: Proof(True, {}, {}, file_digest(path) if model else "")})
     return OpenVinoEngine(trial) if find_spec("openvino") else OnnxEngine(trial)
 
 

@@ -17,7 +17,7 @@ from pipeline.engines.cache import ModelCache
 from pipeline.engines.onnx_engine import OnnxEngine
 from pipeline.engines.onnx_export import export_onnx
 from pipeline.engines.openvino_engine import OpenVinoEngine
-from pipeline.engines.precision import Proof, model_path, proof_path, write_proofs
+from pipeline.engines.precision import Proof, file_digest, model_path, proof_path, write_proofs
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J
@@ -114,7 +114,10 @@ def test_the_module_is_left_alone(tmp_path: Path) -> None:
 
 @both
 def test_a_proven_precision_is_taken_for_its_weights_only(
-    make: Callable[[EngineSpec], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[EngineSpec], Engine],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
@@ -123,7 +126,8 @@ def test_a_proven_precision_is_taken_for_its_weights_only(
     assert "float32" in make(spec).name
     write_proofs(spec, {"int8": Proof(False, {"mean_mm": 9.0}, {"mean_mm": 12.0})})
     assert "float32" in make(spec).name
-    write_proofs(spec, {"int8": Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1})})
+    digest = file_digest(model_path(tmp_path / "hands.pth", "int8"))
+    write_proofs(spec, {"int8": Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, digest)})
     engine = make(spec)
     assert "int8" in engine.name
     assert_same_answers(engine, EngineSpec(other, SHAPE), 2)
@@ -131,6 +135,9 @@ def test_a_proven_precision_is_taken_for_its_weights_only(
     monkeypatch.setattr(precision, "has_int8_products", lambda: False)  # a processor without VNNI
     assert "float32" in make(spec).name
     monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    model_path(tmp_path / "hands.pth", "int8").write_bytes(b"another model, or half of it")
+    assert "float32" in make(spec).name
+    assert "is not the model that was measured" in caplog.text
     proof_path(tmp_path / "hands.pth").write_text("{")
     assert "float32" in make(spec).name
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.engines import create_engines, precision
 from pipeline.engines.onnx_export import export_onnx
-from pipeline.engines.precision import Proof, model_path, read_proofs
+from pipeline.engines.precision import Proof, file_digest, model_path, read_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J, for_engines
 from pipeline.networks.centernet import CenterNet, for_processors
@@ -40,6 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     monkeypatch.setattr(quantize, "quantized", quantized)
     monkeypatch.setattr(quantize, "has_int8_products", lambda: True)
+    monkeypatch.setattr(quantize, "find_spec", lambda _: True)
     monkeypatch.setattr(quantize, "_engine_of", lambda *_: None)
 
     def figures(before: float, after: float, name: str = "mean_mm") -> None:
@@ -57,7 +58,8 @@ def test_int8_stands_only_while_it_is_accurate(
     measured(9.0, 9.1)
     assert quantize.prove(path, network, "int8").accepted
     assert model_path(path, "int8").read_bytes() == b"8 bits"
-    assert read_proofs(spec)["int8"] == Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1})
+    digest = file_digest(model_path(path, "int8"))
+    assert read_proofs(spec)["int8"] == Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, digest)
     measured(9.0, 9.3)
     assert not quantize.prove(path, network, "int8").accepted
     assert not model_path(path, "int8").exists()
@@ -70,6 +72,16 @@ def test_int8_is_not_tried_where_it_brings_nothing(
     monkeypatch.setattr(quantize, "has_int8_products", lambda: False)
     assert quantize.main(["--a2j", str(hands[0])]) == 2
     assert "no VNNI on this processor" in capsys.readouterr().err
+
+
+def test_missing_packages_are_told_before_anything_is_rendered(
+    hands: tuple[Path, A2J], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quantize, "has_int8_products", lambda: True)
+    monkeypatch.setattr(quantize, "find_spec", lambda name: name != "nncf")
+    monkeypatch.setattr(quantize, "calibration_inputs", lambda *_: pytest.fail("rendered"))
+    assert quantize.main(["--a2j", str(hands[0])]) == 2
+    assert "pip install nncf onnx onnxscript" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
