@@ -35,6 +35,7 @@ def literal_raster(uvz: Tensor, faces: Tensor, height: int, width: int) -> tuple
 
 @given(seed=st.integers(0, 10_000))
 @example(seed=482)
+@example(seed=3612)
 @settings(max_examples=15, deadline=None)
 def test_agrees_with_a_loop_over_pixels_and_triangles(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -43,6 +44,8 @@ def test_agrees_with_a_loop_over_pixels_and_triangles(seed: int) -> None:
     )
     faces = torch.randint(12, (8, 3), generator=generator)
     faces = faces[(faces != faces.roll(1, 1)).all(1)]
+    faces = torch.unique(faces.sort(dim=1).values, dim=0)  # the same corners twice: any of the two may win
+    faces = torch.cat([faces, faces.flip(1)])  # of both orientations one is seen
     z, face = rasterize(uvz[None], faces, 12, 16)
     expected_z, expected_face, decided = literal_raster(uvz, faces, 12, 16)
     assert decided.float().mean() > 0.9
