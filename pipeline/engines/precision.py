@@ -76,10 +76,8 @@ def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
     """The ONNX file of a proven precision, if there is one, and the processor is made for it."""
     if spec.checkpoint is None or not is_proven(spec, precision):
         return None
-    if precision == "int8" and not has_int8_products():
-        return None
     path = model_path(spec.checkpoint, precision)
-    if not path.is_file():
+    if not path.is_file() or (precision == "int8" and not has_int8_products()):
         return None
     if file_digest(path) != read_proofs(spec)[precision].model:
         _log.warning("%s is not the model that was measured, and is not used: quantize once more", path)

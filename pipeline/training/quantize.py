@@ -55,15 +55,15 @@ from pipeline.training.evaluate_synthetic import (
 )
 from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
 
+if TYPE_CHECKING:
+    import onnx
+
 CALIBRATION_SEED = 0xCA11_0000  # no other command draws from its streams
 MOST_MM = 0.2  # that the mean error of the joints may rise by
 MOST_SHARE = 0.005  # that the average precision, or how often a side or a presence is right, may fall by
 _ERRORS_MM = ("mean_mm", "scene_mm")
 _SHARES = ("ap50", "side_first", "side_second", "presence_yes", "presence_no")
 Network = A2J | CenterNet
-if TYPE_CHECKING:
-    import onnx
-
 FloatArray = NDArray[np.float32]
 
 
@@ -108,14 +108,8 @@ def prove(
             products.
         OSError: a file cannot be written.
     """
-    if precision == "int8" and not has_int8_products():
-        raise UsageError(
-            "PyTorch sees no VNNI on this processor, and without it 8 bits are not faster: "
-            "take --precision bfloat16"
-        )
-    missing = [name for name in ("nncf", "onnx", "onnxscript") if precision == "int8" and not find_spec(name)]
-    if missing:
-        raise UsageError(f"{missing[0]} is not installed: pip install nncf onnx onnxscript")
+    if precision == "int8":
+        _require_int8()
     size = network.contract.size
     channels = 1 if isinstance(network, A2J) else 3
     module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
@@ -132,6 +126,17 @@ def prove(
                 proof = replace(proof, model=file_digest(model_path(checkpoint, precision)))
     write_proofs(spec, {**read_proofs(spec), precision: proof})
     return proof
+
+
+def _require_int8() -> None:
+    if not has_int8_products():
+        raise UsageError(
+            "PyTorch sees no VNNI on this processor, and without it 8 bits are not faster: "
+            "take --precision bfloat16"
+        )
+    missing = [name for name in ("nncf", "onnx", "onnxscript") if not find_spec(name)]
+    if missing:
+        raise UsageError(f"{missing[0]} is not installed: pip install nncf onnx onnxscript")
 
 
 def compare(network: Network, lower: nn.Module, test: int) -> Proof:
@@ -166,21 +171,19 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
     Args:
         inputs: (N, C, S, S) that the ranges are taken from.
     """
-    last_too = isinstance(spec.module, CenterNet)
-    if isinstance(spec.module, CenterNet):
-        spec = replace(spec, module=for_processors(spec.module))
-    exported = export_onnx(spec)
     import nncf
     import onnx
 
-    model = onnx.load_from_string(exported)
-    kept = _kept_layers(model, last_too)
+    is_detector = isinstance(spec.module, CenterNet)
+    if isinstance(spec.module, CenterNet):
+        spec = replace(spec, module=for_processors(spec.module))
+    model = onnx.load_from_string(export_onnx(spec))
     return nncf.quantize(
         model,
         nncf.Dataset([{INPUT: one[None]} for one in inputs]),
         subset_size=len(inputs),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=kept),
+        ignored_scope=nncf.IgnoredScope(names=_kept_layers(model, last_too=is_detector)),
     ).SerializeToString()
 
 
