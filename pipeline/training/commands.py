@@ -6,7 +6,7 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +40,7 @@ def train(
     arguments: argparse.Namespace,
     presets: Mapping[str, Mapping[str, Any]],
     make_task: Callable[[argparse.Namespace, Place], Task],
+    of_task: Sequence[str] = (),
 ) -> int:
     """Runs a training command.
 
@@ -47,12 +48,13 @@ def train(
         arguments: parsed, of `options.add_loop_options`.
         presets: for each type of device, what options are that were not given.
         make_task: network on the device, and its data.
+        of_task: names of the command's own options that a resumed run must share.
 
     Returns:
         Exit code; errors of use are told on stderr.
     """
     try:
-        return _run(arguments, presets, make_task)
+        return _run(arguments, presets, make_task, of_task)
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -63,12 +65,13 @@ def _run(
     arguments: argparse.Namespace,
     presets: Mapping[str, Mapping[str, Any]],
     make_task: Callable[[argparse.Namespace, Place], Task],
+    of_task: Sequence[str],
 ) -> int:
     device = choose_device(arguments.device)
     for name, value in presets[device.type].items():
         if getattr(arguments, name, None) is None:
             setattr(arguments, name, value)
-    options = loop_options(arguments)
+    options = loop_options(arguments, of_task)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)

@@ -234,10 +234,11 @@ class Training:
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name in ("batch", "seed", "lr"):
-            if state["options"][name] != getattr(self.options, name):
+        before, now = _decisive(state["options"]), _decisive(recorded(self.options))
+        for name, value in before.items():
+            if name in now and now[name] != value:
                 raise UsageError(
-                    f"The run in {self.options.out} has --{name} {state['options'][name]}: "
+                    f"The run in {self.options.out} has --{name.replace('_', '-')} {value}: "
                     "resume it with that, or give another --out."
                 )
         try:
@@ -269,6 +270,11 @@ class _Autocast(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         with torch.autocast(self._device_type, self._precision, enabled=self._precision is not None):
             return self.network(*inputs)
+
+
+def _decisive(options: dict[str, Any]) -> dict[str, Any]:
+    """Of recorded options, those that a resumed run must share."""
+    return {name: options[name] for name in ("batch", "seed", "lr")} | options.get("task", {})
 
 
 def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ class LoopOptions:
         optimizer: AdamW, or Adam with the weights' decay in its loss.
         decay_share: the learning rate is divided by five each time this share of the run is done; None for
             half a cosine.
+        task: the command's own options that decide what is learnt from, as text.
     """
 
     out: Path
@@ -38,6 +39,7 @@ class LoopOptions:
     epochs: float | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
     decay_share: float | None = None
+    task: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if [self.minutes, self.steps, self.epochs].count(None) != 2:
@@ -83,14 +85,18 @@ def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
 
 
-def loop_options(arguments: argparse.Namespace) -> LoopOptions:
+def loop_options(arguments: argparse.Namespace, of_task: Sequence[str] = ()) -> LoopOptions:
     """Those of the parsed arguments.
+
+    Args:
+        of_task: names of the command's own options that decide what is learnt from.
 
     Raises:
         UsageError: numbers that make no run.
     """
-    names = LoopOptions.__dataclass_fields__
-    return LoopOptions(**{k: v for k, v in vars(arguments).items() if k in names})
+    given = vars(arguments)
+    loop = {name: given[name] for name in LoopOptions.__dataclass_fields__ if name in given}
+    return LoopOptions(**loop, task={name: str(given[name]) for name in of_task})
 
 
 def data_choice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -42,16 +42,22 @@ class Siblings(nn.Module, Generic[Network]):
         return [_all_it_knows(network, x) for network in self.networks]
 
 
-def check_start(init: Sequence[Path] | None, light: object) -> None:
+def check_start(init: Sequence[Path] | None, shape: Mapping[str, object]) -> None:
     """Raises UsageError for weights to start from that leave open what the networks are.
 
     Args:
         init: files of the standard network and of the light one.
-        light: what a new light network should be.
+        shape: options, by name, that say what a new network should be; None where they were not given.
     """
-    if init and light:
-        raise UsageError("--init takes the light network's weights as its second file: leave --light out")
-    if init and len(init) > len(NAMES):
+    if not init:
+        return
+    given = [f"--{name.replace('_', '-')}" for name, value in shape.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"--init brings networks of their own shape (a light one as its second file): "
+            f"leave {' and '.join(given)} out"
+        )
+    if len(init) > len(NAMES):
         raise UsageError(f"--init takes one file or two, found {len(init)}")
 
 

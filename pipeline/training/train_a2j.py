@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pipeline.constants import A2J_INPUT_SIZE
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, command
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.training.commands import Place, train
@@ -30,6 +30,7 @@ from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
 from pipeline.training.siblings import Siblings, check_alike, check_start
 
+_SHAPE = ("backbone", "width", "head_width", "light", "size")  # options that say what a new network is
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
 PRESETS = {
     "cpu": {"batch": 32, "replay": 4, "block": 256, "width": 0.375, "head_width": 96, **_OURS},
@@ -80,7 +81,6 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     Raises:
         UsageError: weights to start from that read no metric crops of one hand, or have different inputs.
     """
-    check_start(arguments.init, arguments.light)
     if arguments.init:
         networks = [_started(path) for path in arguments.init]
     else:
@@ -130,6 +130,7 @@ def _started(path: Path) -> A2J:
     return model
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="train_a2j", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -160,11 +161,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, list(RECIPES))
     if data.kind is None:
-        return train(arguments, PRESETS, make_task)
+        check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
+        return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin"))
     return train(
         arguments,
         authors_presets(RECIPES[data.kind]),
         lambda given, place: make_folder_task(given, place, data),
+        ("size", "joints", "cameras", "mirror"),
     )
 
 

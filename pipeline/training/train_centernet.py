@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, command
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
 from pipeline.training.commands import Place, train
@@ -34,7 +34,6 @@ PRESETS = {
 
 def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
-    check_start(arguments.init, arguments.light)
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
     else:
@@ -106,6 +105,7 @@ def _named(classes: Classes) -> str:
     return "left and right" if len(classes) > 1 else "hands without sides"
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="train_centernet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -132,9 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
+    check_start(arguments.init, {"width": arguments.width, "light": arguments.light})
     if data.kind is None:
-        return train(arguments, PRESETS, make_task)
-    return train(arguments, PRESETS, lambda given, place: make_recorded_task(given, place, data))
+        return train(arguments, PRESETS, make_task, ("replay", "block", "stages"))
+
+    def recorded_task(given: argparse.Namespace, place: Place) -> Task:
+        return make_recorded_task(given, place, data)
+
+    return train(arguments, PRESETS, recorded_task, ("replay", "block", "mix", "loss", "channels"))
 
 
 def _stages(text: str) -> tuple[tuple[float, int], ...]:

@@ -85,6 +85,14 @@ def test_a_run_of_another_network_is_not_resumed(tmp_path: Path, capsys: pytest.
     assert "is of another network" in capsys.readouterr().err
 
 
+def test_a_run_of_other_windows_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--width", "0.125"]
+    call = ["--device", "cpu", "--out", str(tmp_path / "run"), *run]
+    assert train_centernet.main([*call, "--steps", "1", "--stages", "2:64"]) == 0
+    assert train_centernet.main([*call, "--steps", "2", "--stages", "2:96", "--resume"]) == 2
+    assert "has --stages ((2.0, 64),)" in capsys.readouterr().err
+
+
 def test_scenes_without_any_hand_are_packed_too() -> None:
     scenes = boxes_before_a_wall(0, 2)
     nothing = [torch.zeros(0, 4)] * 2

@@ -41,10 +41,11 @@ def test_none_and_three_are_refused() -> None:
     ("options", "advice"),
     [
         (["--init", "a", "--light", "0.375:96"], "leave --light out"),
+        (["--init", "a", "--width", "0.5"], "leave --width out"),
         (["--init", "a", "b", "c"], "one file or two"),
     ],
 )
-def test_weights_to_start_from_and_a_light_network_are_not_mixed(
+def test_weights_to_start_from_tell_the_networks_shapes(
     options: list[str], advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
