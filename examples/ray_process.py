@@ -1,6 +1,9 @@
-"""Many recordings on many machines with Ray: python3 examples/ray_process.py OUT RECORDING...
+"""Many recordings on many machines with Ray.
 
-Needs `pip install "ray[data]"`. Recordings and OUT must be at the same place on every machine.
+PYTHONPATH=. python3 examples/ray_process.py OUT RECORDING...     (from the root)
+
+Needs `pip install "ray[data]"`. The repository (on PYTHONPATH), recordings and OUT must be at the same
+place on every machine.
 """
 
 from __future__ import annotations
@@ -34,4 +37,6 @@ def main(out: str, *recordings: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(str(__doc__))
     sys.exit(main(*sys.argv[1:]))

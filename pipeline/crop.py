@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.constants import CONFIDENCE_HALF_MM, HOPELESS_PRESENCE
 from pipeline.frame import DepthCamera
+from pipeline.hand import centre_of
 from pipeline.networks.contracts import HandInput
 
 _SAMPLES = 64  # along the longer side of a box: enough to tell a hand from what is behind it
@@ -170,8 +171,7 @@ class CropPose:
     @cached_property
     def centre(self) -> NDArray[np.float64]:
         """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
-        u, v, _ = (self.uvd.min(axis=0) + self.uvd.max(axis=0)) / 2
-        return np.array([u, v, np.median(self.uvd[:, 2])])
+        return centre_of(self.uvd)
 
     @cached_property
     def moved_mm(self) -> float:

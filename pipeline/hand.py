@@ -171,3 +171,9 @@ def in_image(side: None) -> None: ...
 def in_image(side: Handedness | None) -> Handedness | None:
     """How a person's hand looks in the camera's image, and the other way round."""
     return OTHER_SIDE[side] if CAMERA_MIRRORED and side is not None else side
+
+
+def centre_of(uvd: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
+    u, v, _ = (uvd.min(axis=0) + uvd.max(axis=0)) / 2
+    return np.array([u, v, np.median(uvd[:, 2])])

@@ -16,6 +16,7 @@ from pipeline.constants import (
     A2J_LIGHT_CHECKPOINT,
     CENTERNET_CHECKPOINT,
     CENTERNET_LIGHT_CHECKPOINT,
+    CPU_THREADS,
     LIGHT_NETWORKS,
     SMOOTHING,
     UNCONFIRMED_SCORE,
@@ -45,6 +46,7 @@ class HandPosePipeline:
         track: for video: hands keep their identity from frame to frame, and the detector runs now and then.
         centernet, a2j: checkpoint files or networks; None for those that constants.py names.
         device: of the engine; None takes the best that is there.
+        threads: of the processor, that the networks may use; None for the engine's choice.
 
     Attributes:
         track: may be changed between frames.
@@ -65,6 +67,7 @@ class HandPosePipeline:
         centernet: str | Path | CenterNet | None = None,
         a2j: str | Path | A2J | None = None,
         device: str | None = None,
+        threads: int | None = CPU_THREADS,
     ) -> None:
         if max_hands is not None and max_hands < 1:
             raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
@@ -80,8 +83,8 @@ class HandPosePipeline:
         size, hand_size = centernet.contract.size, a2j.contract.size
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
-            EngineSpec(centernet, (3, size, size), max_batch=1, checkpoint=detector_file),
-            EngineSpec(for_engines(a2j), (1, hand_size, hand_size), max_batch=most, checkpoint=hand_file),
+            EngineSpec(centernet, (3, size, size), 1, detector_file, threads),
+            EngineSpec(for_engines(a2j), (1, hand_size, hand_size), most, hand_file, threads),
         ]
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)

@@ -65,27 +65,29 @@ class JsonLines:
     Args:
         path: file to write (an existing one is replaced), or `STDOUT`.
         skeleton, camera, engine: for the first line.
+        source: what is read, for the first line; None leaves it out.
 
     Raises:
         HandPoseError: the file cannot be written; `write` and `close` raise it too.
     """
 
-    def __init__(self, path: Path, skeleton: Skeleton, camera: DepthCamera, engine: str) -> None:
+    def __init__(
+        self, path: Path, skeleton: Skeleton, camera: DepthCamera, engine: str, source: str | None = None
+    ) -> None:
         self.path = path
         self.closed = False
         with write_errors(path):
             # A copy of stdout's descriptor: closing it leaves nothing for the interpreter to flush at exit.
             target = os.dup(sys.stdout.fileno()) if path == STDOUT else path
             self._file = open(target, "w", encoding="utf-8")  # noqa: SIM115
-        self._write_line(
-            {
-                "schema": SCHEMA,
-                "joint_names": skeleton.joint_names,
-                "bones": skeleton.bones,
-                "camera": _camera_record(camera),
-                "engine": engine,
-            }
-        )
+        head = {
+            "schema": SCHEMA,
+            "joint_names": skeleton.joint_names,
+            "bones": skeleton.bones,
+            "camera": _camera_record(camera),
+            "engine": engine,
+        }
+        self._write_line(head if source is None else {**head, "source": source})
 
     def write(self, result: Result) -> None:
         """Adds a frame. A hand with a number that is not finite is left out."""

@@ -4,21 +4,23 @@ python3 -m pipeline.process RECORDING... --out DIR [--workers N]
 
 Every recording (FILE.mkv or a folder of frames) becomes DIR/NAME.jsonl, as `azure_kinect.py --output` writes
 it. Finished files are left as they are, so that the same command goes on where it was stopped. A recording
-that cannot be read does not stop the others.
+that cannot be read does not stop the others; of one that ends in a fault the frames before it are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +31,7 @@ from pipeline.command_line import ENGINES
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
 
 if TYPE_CHECKING:
+    from pipeline.frame import Frame
     from pipeline.hand_pose import HandPosePipeline
 
 
@@ -59,7 +62,7 @@ class Outcome:
         output: the file of JSON Lines.
         frames: written into it.
         seconds: that it took.
-        error: why there is no file, in one sentence; None if there is one.
+        error: what went wrong, in one sentence, or None. A file is there if there are frames.
     """
 
     recording: Path
@@ -78,16 +81,17 @@ def process(recording: str | Path, settings: Settings) -> Outcome:
     recording = Path(recording)
     output = output_path(recording, settings)
     start = perf_counter()
-    if output.is_file():
-        return Outcome(recording, output)
     try:
-        frames = _write(recording, output, settings)
+        if output.is_file():
+            _check_source(output, recording)
+            return Outcome(recording, output)
+        frames, fault = _write(recording, output, settings)
     except HandPoseError as error:
         return Outcome(recording, output, error=str(error), seconds=perf_counter() - start)
     except Exception as error:  # whatever it is: the others must go on
         reason = f"{recording} failed ({type(error).__name__}: {error}): try it with azure_kinect.py"
         return Outcome(recording, output, error=reason, seconds=perf_counter() - start)
-    return Outcome(recording, output, frames, perf_counter() - start)
+    return Outcome(recording, output, frames, perf_counter() - start, fault)
 
 
 def process_all(
@@ -119,7 +123,8 @@ def process_all(
 
 def output_path(recording: Path, settings: Settings) -> Path:
     """Where the result of a recording goes."""
-    return settings.out / f"{Path(os.path.abspath(recording)).stem}.jsonl"
+    path = Path(os.path.abspath(recording))
+    return settings.out / f"{path.name if path.is_dir() else path.stem}.jsonl"
 
 
 @command
@@ -130,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 all is done, 1 some recordings failed, 2 wrong use, 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the workers end too
     settings = Settings(
         options.out,
         options.engine,
@@ -137,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         not options.no_track,
         options.centernet,
         options.a2j,
-        max(1, (os.cpu_count() or 1) // options.workers),
+        max(1, (os.cpu_count() or 1) // min(options.workers, len(options.recordings))),
     )
     failed = 0
     _check(options.recordings, settings)
@@ -148,45 +154,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _write(recording: Path, output: Path, settings: Settings) -> int:
+def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str | None]:
+    """Frames written, and the fault that the recording ends in, if any."""
     from pipeline.cameras import open_camera
     from pipeline.outputs import JsonLines, write_errors
     from pipeline.result import Result
 
-    part = output.with_suffix(".part")
-    frames = 0
-    with open_camera(recording) as camera:
-        pose = _networks(settings)
-        pose.reset()
-        lines = JsonLines(part, pose.skeleton, camera.camera, pose.engine_name)
-        try:
-            for frame in camera:
-                hands = pose(frame)
-                lines.write(Result(frame, hands, pose.timings))
-                frames += 1
-        finally:
-            lines.close()
-    if not frames:
-        raise SourceError(f"no frames in {recording}: record again")
-    with write_errors(output):
-        part.replace(output)
-    return frames
+    _remove_leftovers(output)
+    part = output.with_name(f"{output.stem}.{os.getpid()}.part")
+    frames, faults = 0, list[str]()
+    try:
+        with open_camera(recording) as camera:
+            pose = _networks(settings)
+            pose.reset()
+            source = os.path.abspath(recording)
+            lines = JsonLines(part, pose.skeleton, camera.camera, pose.engine_name, source)
+            try:
+                for frame in _up_to_fault(camera, faults):
+                    hands = pose(frame)
+                    lines.write(Result(frame, hands, pose.timings))
+                    frames += 1
+            finally:
+                lines.close()
+        if not frames:
+            raise SourceError(faults[0] if faults else f"no frames in {recording}: record again")
+        with write_errors(output):
+            part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return frames, f"{faults[0]}; what comes before is in {output}" if faults else None
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Parts of runs that were killed. One that is still at work ends in an error, never in a mixed file."""
+    for path in output.parent.iterdir():
+        if re.fullmatch(re.escape(output.stem) + r"\.\d+\.part", path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _up_to_fault(frames: Iterable[Frame], faults: list[str]) -> Iterator[Frame]:
+    """The frames that can be read; why there are no more is added to `faults`."""
+    try:
+        yield from frames
+    except HandPoseError as error:
+        faults.append(str(error))
+
+
+def _check_source(output: Path, recording: Path) -> None:
+    """Raises UsageError if a finished file is that of another recording of the same name."""
+    try:
+        with output.open(encoding="utf-8") as lines:
+            source = json.loads(lines.readline()).get("source")
+    except (OSError, ValueError, AttributeError):
+        raise UsageError(f"{output} is no result of this command: move it, or give another --out") from None
+    if source not in (None, os.path.abspath(recording)):
+        raise UsageError(f"{output} is the result of {source}, not of {recording}: give another --out")
 
 
 @lru_cache(maxsize=1)
 def _networks(settings: Settings) -> HandPosePipeline:
-    import torch
-
     from pipeline.hand_pose import HandPosePipeline
 
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     return HandPosePipeline(
         engine=settings.engine,
         max_hands=settings.max_hands,
         track=settings.track,
         centernet=settings.centernet,
         a2j=settings.a2j,
+        threads=settings.threads,
     )
 
 

@@ -113,16 +113,19 @@ class MatroskaRecorder(Recorder):
         self._last_ms = -1
 
     def add_frame(self, frame: Frame) -> None:
-        """Keep a frame. The first decides whether the recording has infrared.
+        """Keep a frame. The first decides whether the recording has infrared; later ones may lack it.
 
         Raises:
-            HandPoseError: another camera's frame, or the disk is full.
+            HandPoseError: another camera's frame, the first infrared after the first frame, or the disk is
+                full.
         """
         if frame.camera != self._camera:
             raise HandPoseError(f"{self.path} holds frames of one camera: start another recording")
         try:
             if self._container is None:
                 self._open(frame)
+            if frame.ir is not None and "IR" not in self._tracks:
+                raise HandPoseError(f"{self.path} began without infrared: start another recording")
             time_ms = max(round((frame.timestamp_us - self._start_us) / 1000), self._last_ms + 1)
             self._last_ms = time_ms
             for name, image in (("DEPTH", frame.depth), ("IR", frame.ir)):

@@ -80,9 +80,3 @@ class Eyes(Protocol):
 
     def read(self, frame: Frame, looks: Sequence[Look]) -> Sequence[Pose | None]:
         """The joints at each look, in one batch; None where there are none."""
-
-
-def centre_of(uvd: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
-    u, v, _ = (uvd.min(axis=0) + uvd.max(axis=0)) / 2
-    return np.array([u, v, np.median(uvd[:, 2])])

@@ -22,9 +22,9 @@ from pipeline.constants import (
     TRACK_TRUST,
 )
 from pipeline.frame import DepthCamera, Frame
-from pipeline.hand import Hand, Handedness, Skeleton
+from pipeline.hand import Hand, Handedness, Skeleton, centre_of
 from pipeline.side_belief import Readings, SideBelief, evidence_of_detection, evidence_of_readings
-from pipeline.sight import Eyes, Look, Sighting, centre_of
+from pipeline.sight import Eyes, Look, Sighting
 from pipeline.track import Track
 
 FloatArray = NDArray[np.float64]
@@ -50,6 +50,7 @@ class Tracker:
         self._stamp_us: int | None = None
         self._camera: DepthCamera | None = None
         self._unseen = 0  # frames since the detector ran
+        self._gaps = 0  # in a row, too long to follow a hand over them
 
     def __call__(self, frame: Frame, eyes: Eyes, smooth: bool = True) -> list[Hand]:
         """The hands of the next frame, in the order in which they came.
@@ -84,7 +85,9 @@ class Tracker:
         """Seconds since the last frame; all tracks are forgotten where another video begins."""
         passed_us = 0 if self._stamp_us is None else frame.timestamp_us - self._stamp_us
         seconds = passed_us / 1e6 if passed_us else _USUAL_S
-        if not 0 < seconds <= TRACK_LONGEST_GAP_S or frame.camera != self._camera:
+        too_long = seconds > TRACK_LONGEST_GAP_S
+        self._gaps = self._gaps + 1 if too_long else 0
+        if seconds <= 0 or too_long or frame.camera != self._camera:
             self._tracks, self._lost, seconds = [], [], _USUAL_S
         self._stamp_us, self._camera = frame.timestamp_us, frame.camera
         self._now += seconds
@@ -195,12 +198,14 @@ class Tracker:
     # --- Coming and going ----------------------------------------------------------------------------------
 
     def _begin(self, frame: Frame, sighting: Sighting, readings: Readings) -> None:
-        """A new track, for the next frame to confirm."""
+        """A new track, for the next frame to confirm, if the video is fast enough to follow it."""
         belief = SideBelief()
         belief.add(evidence_of_detection(sighting.detection))
         belief.add(evidence_of_readings(readings))
         if pose := belief.of(readings):
             self._tracks.append(Track(frame, pose, self._skeleton, belief, sighting.detection.score))
+            if self._gaps > 1:
+                self._confirm(self._tracks[-1])
 
     def _confirm(self, track: Track) -> None:
         """Gives a track its id: an old one to a hand that was lost here a moment ago."""

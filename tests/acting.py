@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frame import Frame
-from pipeline.hand import HAND_21, Detection, Hand, Handedness
-from pipeline.sight import Look, Sighting, centre_of
+from pipeline.hand import HAND_21, Detection, Hand, Handedness, centre_of
+from pipeline.sight import Look, Sighting
 from pipeline.tracking import Tracker
 from tests.scripted import CAMERA, open_hand
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -61,13 +62,49 @@ def test_every_recording_becomes_a_file_and_bad_ones_are_told(
 def test_finished_files_are_left_and_unfinished_ones_made_again(tmp_path: Path, weights: list[str]) -> None:
     folder = write_folder(tmp_path / "clip", 2)
     chosen = settings(tmp_path, weights)
-    (tmp_path / "clip.part").write_text("cut off")
+    (tmp_path / "clip.123.part").write_text("cut off")
+    (tmp_path / "clip.b.123.part").write_text("another recording's")
     assert process(folder, chosen).frames == 2
     written = output_path(folder, chosen).read_bytes()
-    assert not (tmp_path / "clip.part").exists()
+    assert [path.name for path in tmp_path.glob("*.part")] == ["clip.b.123.part"]
     again = process(folder, chosen)
     assert (again.error, again.seconds, again.frames) == (None, 0.0, 0)
     assert output_path(folder, chosen).read_bytes() == written
+
+
+def test_another_recording_of_that_name_is_not_taken_for_done(tmp_path: Path, weights: list[str]) -> None:
+    monday, tuesday = (write_folder(tmp_path / day / "clip.1", 2) for day in ("monday", "tuesday"))
+    chosen = settings(tmp_path, weights)
+    assert process(monday, chosen).output == tmp_path / "clip.1.jsonl"
+    written = output_path(monday, chosen).read_bytes()
+    refused = process(tuesday, chosen)
+    assert refused.error is not None
+    assert "give another --out" in refused.error
+    assert output_path(monday, chosen).read_bytes() == written
+    output_path(monday, chosen).write_bytes(b"\xff")
+    assert "is no result" in str(process(monday, chosen).error)
+
+
+def test_frames_before_a_fault_are_kept(tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / "clip", 4)
+    (folder / "depth_image" / "0000003.png").write_bytes(b"cut off")
+    chosen = settings(tmp_path, weights)
+    outcome = process(folder, chosen)
+    assert outcome.frames == 3
+    assert outcome.error is not None
+    assert f"what comes before is in {outcome.output}" in outcome.error
+    assert len(outcome.output.read_text().splitlines()) == 4
+    assert process(folder, chosen).error is None  # as much as there is, is done
+
+
+def test_threads_reach_the_networks(
+    tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, threads = write_folder(tmp_path / "clip", 1), torch.get_num_threads()
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert process(folder, replace(settings(tmp_path, weights), threads=threads)).error is None
+    assert set(asked) == {threads}
 
 
 def test_process_can_be_pickled_with_its_settings(tmp_path: Path, weights: list[str]) -> None:
@@ -89,7 +126,10 @@ def test_wrong_use_is_told_before_anything_is_done(
         main(["--out", str(tmp_path)])
 
 
-def test_ctrl_c_ends_it_with_130_and_leaves_no_half_result(tmp_path: Path, weights: list[str]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_it_and_leave_no_half_result_and_no_process(
+    number: int, code: int, tmp_path: Path, weights: list[str]
+) -> None:
     folder = write_folder(tmp_path / "clip", 2000)
     command = [
         sys.executable,
@@ -101,14 +141,13 @@ def test_ctrl_c_ends_it_with_130_and_leaves_no_half_result(tmp_path: Path, weigh
         *weights,
     ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
-        part = tmp_path / "out" / "clip.part"
         for _ in range(1200):
-            if part.exists() or run.poll() is not None:
+            if list((tmp_path / "out").glob("clip.*.part")) or run.poll() is not None:
                 break
             time.sleep(0.1)
-        os.kill(run.pid, signal.SIGINT)
-        _, told = run.communicate()
-    assert run.returncode == 130
+        os.kill(run.pid, number)
+        _, told = run.communicate()  # ends when the last process that could write to it has ended
+    assert run.returncode == code
     assert "Traceback" not in told
     assert not (tmp_path / "out" / "clip.jsonl").exists()
 

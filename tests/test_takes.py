@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +64,16 @@ def test_failures_are_told_and_end_the_take_only(folder: Path, capsys: pytest.Ca
     takes.add(flat_frame(1, camera=OTHER))
     assert not takes.recording
     assert "one camera" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    takes = Takes()
     folder.chmod(0o500)
     try:
         takes.toggle(CAMERA)
         takes.add(flat_frame(2))
-        takes.close()
     finally:
         folder.chmod(0o700)
+    assert not takes.recording
+    assert "cannot write" in capsys.readouterr().err

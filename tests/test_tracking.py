@@ -294,6 +294,15 @@ def test_another_video_begins_anew() -> None:
         assert [[hand.id for hand in found] for found in hands] == [[], [1], [1], [], [2]]
 
 
+def test_videos_too_slow_to_follow_show_each_frame_for_itself() -> None:
+    eyes = ScriptedEyes([Actor(still(0)), Actor(still(200))])
+    tracker = Tracker(HAND_21)
+    hands = [tracker(eyes.frame(k, stamp_us=600_000 * k), eyes) for k in range(5)]
+    assert [len(found) for found in hands] == [0, 0, 2, 2, 2]
+    ids = [hand.id for found in hands for hand in found]
+    assert len(set(ids)) == len(ids)
+
+
 def test_sources_without_a_clock_are_followed() -> None:
     eyes = ScriptedEyes([Actor(lambda k: (10.0 * k, 0.0, 700.0))])
     tracker = Tracker(HAND_21)

@@ -62,6 +62,7 @@ class AzureCamera(Camera):
         self._synchronized = synchronized
         self._index = 0
         self._reader: NewestFrame | None = None
+        self._dropped = 0
         self._device = self._open(device, depth_mode, fps)
         try:
             self.camera = self._read_calibration(depth_mode)
@@ -80,11 +81,15 @@ class AzureCamera(Camera):
     def __next__(self) -> Frame:
         if self._reader is None:
             raise StopIteration
-        frame = self._reader.take()
-        self.dropped = self._reader.dropped
-        return frame
+        return self._reader.take()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that nobody took, until now or until the camera was closed."""
+        return self._reader.dropped if self._reader else self._dropped
 
     def close(self) -> None:
+        self._dropped = self.dropped
         device, self._device = self._device, None
         reader, self._reader = self._reader, None
         # A driver that holds the thread would hold whoever stops the device as well.

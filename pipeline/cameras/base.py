@@ -16,12 +16,15 @@ class Camera(ABC):
     Attributes:
         camera: geometry of the depth images, the same for all frames.
         live: True if frames arrive in real time, so that late ones are dropped.
-        dropped: frames that a live source threw away because a newer one had arrived.
     """
 
     camera: DepthCamera
     live: bool = False
-    dropped: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that a live source threw away because a newer one had arrived."""
+        return 0
 
     @abstractmethod
     def __next__(self) -> Frame:

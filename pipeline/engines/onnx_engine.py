@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.constants import CPU_THREADS
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.onnx_export import export_onnx
 from pipeline.engines.precision import proven_model
@@ -17,19 +16,16 @@ class OnnxEngine:
 
     Args:
         spec: the network.
-        threads: that compute; None for ONNX Runtime's choice.
         cache: where the converted model is kept.
     """
 
-    def __init__(
-        self, spec: EngineSpec, threads: int | None = CPU_THREADS, cache: ModelCache | None = None
-    ) -> None:
+    def __init__(self, spec: EngineSpec, cache: ModelCache | None = None) -> None:
         import onnxruntime
         import torch
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = spec.threads or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
         def load(model: bytes) -> onnxruntime.InferenceSession:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.constants import CPU_THREADS
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.precision import is_proven, proven_model
 from pipeline.engines.spec import EngineSpec
@@ -34,13 +33,10 @@ class OpenVinoEngine:
 
     Args:
         spec: the network.
-        threads: that compute; None for OpenVINO's choice.
         cache: where the converted model is kept.
     """
 
-    def __init__(
-        self, spec: EngineSpec, threads: int | None = CPU_THREADS, cache: ModelCache | None = None
-    ) -> None:
+    def __init__(self, spec: EngineSpec, cache: ModelCache | None = None) -> None:
         import openvino
 
         core = the_core()
@@ -59,8 +55,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if spec.threads:
+            settings["INFERENCE_NUM_THREADS"] = spec.threads
         self._tensor = openvino.Tensor
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
         self._outputs = range(len(model.outputs))

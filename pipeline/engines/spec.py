@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.constants import CPU_THREADS
+
 MAX_BATCH = 8  # what engines with a fixed largest batch are made for
 _FORMAT = 2  # of converted models; raise it when the conversion changes
 
@@ -25,12 +27,14 @@ class EngineSpec:
         input_shape: (C, S, S) of one input.
         max_batch: largest batch that engines are optimised for; larger ones run in parts.
         checkpoint: the file the weights come from: converted models are kept beside it.
+        threads: of the processor, that compute; None for the engine's choice.
     """
 
     module: nn.Module
     input_shape: tuple[int, int, int]
     max_batch: int = MAX_BATCH
     checkpoint: Path | None = None
+    threads: int | None = CPU_THREADS
 
     @property
     def name(self) -> str:

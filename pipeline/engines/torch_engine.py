@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch.fx.experimental.optimization import fuse
 
-from pipeline.constants import CPU_THREADS
 from pipeline.engines.spec import EngineSpec, as_tuple
 
 
@@ -17,14 +16,13 @@ class TorchEngine:
     """Runs a module in float32, its BatchNorm layers folded into the convolutions before them.
 
     Args:
-        spec: the network.
+        spec: the network; its threads are the whole process's.
         device: any of PyTorch's; for NVIDIA's GPUs `pipeline.engines.cuda_engine` is faster.
-        threads: that compute, in the whole process; None leaves PyTorch's choice.
     """
 
-    def __init__(self, spec: EngineSpec, device: torch.device, threads: int | None = CPU_THREADS) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+    def __init__(self, spec: EngineSpec, device: torch.device) -> None:
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
         self._device = device
         self._module = fuse(copy.deepcopy(spec.module)).to(device).to(memory_format=torch.channels_last)
         self.name = f"torch float32 ({device})"

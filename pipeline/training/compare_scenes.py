@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, command
+from pipeline.training.metrics import LEAST_VISIBLE
 
 _WIDTH, _HEIGHT = 640, 576
-_LEAST_VISIBLE = 0.3
 _LEAST_PX = 12.0  # longer side: smaller ones were not marked
 _PERCENTILES = (5, 25, 50, 75, 95)
 _MOST_HANDS = 6
@@ -97,7 +97,7 @@ def synthetic_boxes(frames: int, seed: int) -> BoxStatistics:
         for boxes, visible in zip(batch.boxes, batch.visible, strict=True):
             scaled = boxes.double().numpy() * np.array([_WIDTH, _HEIGHT] * 2) / SIZE
             longer = (scaled[:, 2:] - scaled[:, :2]).max(1, initial=0)
-            found.append(scaled[(visible.numpy() >= _LEAST_VISIBLE) & (longer >= _LEAST_PX)])
+            found.append(scaled[(visible.numpy() >= LEAST_VISIBLE) & (longer >= _LEAST_PX)])
     return BoxStatistics(np.concatenate(found), np.array([len(boxes) for boxes in found]))
 
 

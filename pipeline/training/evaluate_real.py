@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.cameras import open_camera
 from pipeline.drawing import Image, draw_label, fixed_point, overlay
-from pipeline.errors import UsageError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Hand, Handedness
 from pipeline.hand_pose import HandPosePipeline
@@ -102,9 +102,11 @@ def evaluate_real(
         false_hands of the recording.
 
     Raises:
-        UsageError: the folder holds no annotated frames.
+        UsageError: the folder holds no annotated frames, or there can be no folder of pictures.
     """
     folder = Path(folder)
+    if pictures is not None:
+        _make_folder(Path(pictures))
     pose = HandPosePipeline(centernet=centernet, a2j=a2j)
     total, drawn = _Tally(), []
     figures: dict[str, Any] = {}
@@ -157,14 +159,26 @@ def read_frames(folder: Path) -> Iterable[RealFrame]:
 
 def write_pictures(folder: Path, drawn: Sequence[tuple[str, Image]], columns: int = 6) -> None:
     """A file for each picture, and `sheet.png` with all of them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     for name, picture in drawn:
-        cv2.imwrite(str(folder / f"{name}.png"), picture)
+        _write_picture(folder / f"{name}.png", picture)
     small = [
         np.asarray(cv2.resize(picture, (480, 360), interpolation=cv2.INTER_AREA), np.uint8)
         for _, picture in drawn
     ]
-    cv2.imwrite(str(folder / "sheet.png"), sheet(small, columns))
+    _write_picture(folder / "sheet.png", sheet(small, columns))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder} ({error.strerror}): give another --pictures") from None
+
+
+def _write_picture(path: Path, picture: Image) -> None:
+    if not cv2.imwrite(str(path), picture):
+        raise HandPoseError(f"{path} cannot be written: free some space, or give another --pictures")
 
 
 def _real_hand(entry: dict[str, Any]) -> RealHand:

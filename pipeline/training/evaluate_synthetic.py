@@ -16,6 +16,7 @@ from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.contracts import HandInput
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.metrics import (
+    LEAST_VISIBLE,
     ImageBoxes,
     align_similarity,
     centre,
@@ -39,7 +40,6 @@ MARGIN = 1.5  # side of the rendered hands over that of the network's input
 WRIST, TIPS = 0, [4, 8, 12, 16, 20]
 SMALLEST_HAND_PX = 20.0  # longer side in the 640x576 image
 FRAME_PX = np.array([640 / 320, 576 / 320] * 2)  # frame px for one px of the rendered scenes
-LEAST_VISIBLE = 0.3  # hands of which less is seen need not be found
 _CHUNK = 64  # crops that are read at once
 LOWEST_SCORE = 0.05  # where the precision-recall curves end
 

@@ -28,7 +28,8 @@ from pipeline.errors import UsageError, command
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.evaluate_synthetic import FRAME_PX, LEAST_VISIBLE, SMALLEST_HAND_PX
+from pipeline.training.evaluate_synthetic import FRAME_PX, SMALLEST_HAND_PX
+from pipeline.training.metrics import LEAST_VISIBLE
 from pipeline.training.rendered import HELD_OUT_SEED, fixed_scenes
 
 FloatArray = NDArray[np.float64]

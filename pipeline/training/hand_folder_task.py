@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.constants import A2J_INPUT_SIZE, A2J_NYU_MEAN, A2J_NYU_STD, RECROP_MM
 from pipeline.crop import HandCrop
-from pipeline.hand import Skeleton
+from pipeline.hand import Skeleton, centre_of
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.networks.contracts import HandInput
@@ -131,12 +131,6 @@ def _erase(image: NDArray[np.float32], rng: np.random.Generator) -> None:
     image[row : row + height, column : column + width] = 0.0
 
 
-def hand_centre(joints: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(3,) middle of the box of (J, 3) joints, px, and their median depth, as at run time."""
-    low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
-    return np.array([*(low + high) / 2, np.median(joints[:, 2])], dtype=np.float64)
-
-
 @dataclass(frozen=True)
 class HandSamples:
     """A batch: (N, 1, S, S) and (N, J, 3) row px, column px, depth in the network's unit."""
@@ -184,7 +178,7 @@ class HandFolderTask:
         images, joints = [], []
         for number, seed in self.order.samples(step):
             truth = self._frames.joints[number]
-            crop = HandCrop.around(hand_centre(truth), self._frames.camera, self.model.contract)
+            crop = HandCrop.around(centre_of(truth), self._frames.camera, self.model.contract)
             image, place = self._augment(self._frames.depth(number), truth, crop, np.random.default_rng(seed))
             images.append(image)
             joints.append(place)
@@ -230,9 +224,7 @@ def predict_frames(
     device, anchors = next(model.parameters()).device, anchor_grid(model.contract.size)
     for first in range(0, len(frames), _CHUNK):
         numbers = range(first, min(first + _CHUNK, len(frames)))
-        crops = [
-            HandCrop.around(hand_centre(frames.joints[n]), frames.camera, model.contract) for n in numbers
-        ]
+        crops = [HandCrop.around(centre_of(frames.joints[n]), frames.camera, model.contract) for n in numbers]
         images = np.stack([crop.take(frames.depth(n)) for crop, n in zip(crops, numbers, strict=True)])
         output = [part.cpu() for part in model(torch.from_numpy(images)[:, None].to(device))]
         places = aggregate(output[0], output[1], output[2], anchors).positions[..., [1, 0, 2]].numpy()
@@ -248,7 +240,7 @@ def hand_sheet(
     found = np.concatenate([uvd for _, uvd in predict_frames(model, frames)]) if model else None
     skeleton = frames.skeleton
     for n, truth in enumerate(frames.joints):
-        crop = HandCrop.around(hand_centre(truth), frames.camera, contract)
+        crop = HandCrop.around(centre_of(truth), frames.camera, contract)
         millimetres = crop.take(frames.depth(n)) * contract.std + contract.mean
         if contract.outside == "centre":
             millimetres[np.abs(millimetres) < 1e-3] = np.inf

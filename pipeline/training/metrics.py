@@ -15,6 +15,7 @@ IntArray = NDArray[np.int64]
 WORST_JOINT_THRESHOLDS_MM = tuple(range(10, 81, 10))
 PCK_THRESHOLDS_MM = tuple(range(51))  # the area under the curve is taken over 0 to 50 mm
 
+LEAST_VISIBLE = 0.3  # hands of which less shows need not be found, and cost nothing when they are
 FALSE_POSITIVE = -1  # in `match_boxes`: the detection meets no hand
 IGNORED = -2  # the detection meets a hand that does not count
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.cameras.folder import FolderCamera
-from pipeline.constants import CENTERNET_CHECKPOINT
 from pipeline.errors import command
 from pipeline.frame import Frame
 from pipeline.hand import Detection
@@ -80,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data", type=Path, metavar="DIR")
     parser.add_argument("--handedness", action="store_true", help="label left and right instead of hand")
-    parser.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
+    parser.add_argument("--centernet", type=Path, metavar="FILE", help="other weights")
     parser.add_argument("--engine", default="auto", help="auto, torch, tensorrt, openvino or onnx")
     return parser
 

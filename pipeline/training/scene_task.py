@@ -22,8 +22,9 @@ from pipeline.training.augment_scenes import SceneAugmentation
 from pipeline.training.contact_sheet import SIDE_COLOURS, TRUTH, draw_box, grey, sheet
 from pipeline.training.detector_targets import BoxBatch, detector_targets
 from pipeline.training.devices import Workers
-from pipeline.training.evaluate_synthetic import LEAST_VISIBLE, detect_scenes, scene_figures
+from pipeline.training.evaluate_synthetic import detect_scenes, scene_figures
 from pipeline.training.losses import box_losses, focal_loss
+from pipeline.training.metrics import LEAST_VISIBLE
 from pipeline.training.rendered import RenderScenes, derived_seed
 from pipeline.training.replay import ReplayRing
 from pipeline.training.siblings import NAMES, Siblings, named, weights_path

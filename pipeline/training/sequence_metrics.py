@@ -15,11 +15,11 @@ from scipy.optimize import linear_sum_assignment
 from pipeline.errors import HandPoseError
 from pipeline.hand import Hand
 from pipeline.synthetic.sequences import TrueHand
+from pipeline.training.metrics import LEAST_VISIBLE
 
 FloatArray = NDArray[np.float64]
 
 MATCH_MM = 100.0  # between the centres of a hand and of its truth
-LEAST_VISIBLE = 0.3  # hands of which less shows need not be found, and cost nothing when they are
 SHOWN_KIND = "steady"  # of the videos, in plots: a hand held still, then moved
 CLEARLY_VISIBLE = 0.8  # hands of which less shows do not count for jitter and lag
 STILL_MM_S, FAST_MM_S = 30.0, 700.0  # no joint of a still hand moves faster; the centre of a fast one does

@@ -61,6 +61,12 @@ def check_start(init: Sequence[Path] | None, shape: Mapping[str, object]) -> Non
         raise UsageError(f"--init takes one file or two, found {len(init)}")
 
 
+def check_single(init: Sequence[Path] | None, light: object) -> None:
+    """Raises UsageError for a light network where one network learns alone."""
+    if light or len(init or []) > 1:
+        raise UsageError("with --data one network learns: leave --light and a second file of --init out")
+
+
 def check_alike(contracts: Sequence[object]) -> None:
     """Raises UsageError for networks that cannot learn from the same samples."""
     if any(contract != contracts[0] for contract in contracts):

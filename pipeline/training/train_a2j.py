@@ -28,7 +28,7 @@ from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
-from pipeline.training.siblings import Siblings, check_alike, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_single, check_start
 
 _SHAPE = ("backbone", "width", "head_width", "light", "size")  # options that say what a new network is
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
@@ -163,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if data.kind is None:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
         return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin"))
+    check_single(arguments.init, arguments.light)
     return train(
         arguments,
         authors_presets(RECIPES[data.kind]),

@@ -24,7 +24,7 @@ from pipeline.training.recorded_scenes import Classes, read_recorded
 from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
-from pipeline.training.siblings import Siblings, check_alike, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_single, check_start
 
 PRESETS = {
     "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
@@ -133,6 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
     check_start(arguments.init, {"width": arguments.width, "light": arguments.light})
+    if data.kind is not None:
+        check_single(arguments.init, arguments.light)
     if data.kind is None:
         return train(arguments, PRESETS, make_task, ("replay", "block", "stages"))
 

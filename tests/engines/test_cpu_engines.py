@@ -82,7 +82,7 @@ def test_ctrl_c_reaches_the_program_after_engines_are_gone() -> None:
 )
 def test_both_networks_convert(module: nn.Module, shape: tuple[int, int, int]) -> None:
     spec = EngineSpec(lived_in(module), shape)
-    assert_same_answers(OpenVinoEngine(spec, threads=1), spec, 2)
+    assert_same_answers(OpenVinoEngine(dataclasses.replace(spec, threads=1)), spec, 2)
 
 
 @both

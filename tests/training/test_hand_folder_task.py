@@ -14,6 +14,7 @@ import torch.multiprocessing as processes
 from torch import nn
 
 from pipeline.crop import HandCrop
+from pipeline.hand import centre_of
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import load_a2j, read_meta
 from pipeline.training.devices import Workers, join_workers
@@ -21,7 +22,6 @@ from pipeline.training.hand_folder_task import (
     RECIPES,
     FolderAugmentation,
     HandFolderTask,
-    hand_centre,
 )
 from pipeline.training.hand_folders import read_nyu
 from pipeline.training.loop import INTERRUPTED, Training
@@ -76,7 +76,7 @@ def test_unvaried_samples_are_what_the_pipeline_sees(nyu: Path) -> None:
     frames = read_nyu(nyu, "train")
     samples = one.samples(0)
     for n, (number, _) in enumerate(one.order.samples(0)):
-        crop = HandCrop.around(hand_centre(frames.joints[number]), frames.camera, one.model.contract)
+        crop = HandCrop.around(centre_of(frames.joints[number]), frames.camera, one.model.contract)
         np.testing.assert_allclose(samples.images[n, 0], crop.take(frames.depth(number)), atol=1e-6)
         place = crop.from_image(frames.joints[number])[:, [1, 0, 2]]
         np.testing.assert_allclose(samples.joints[n], place, atol=1e-3)

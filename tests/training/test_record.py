@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -185,6 +186,17 @@ def test_frames_of_another_camera_are_refused(tmp_path: Path) -> None:
     (tmp_path / "set" / "camera.json").write_text("{")
     with pytest.raises(UsageError, match="holds frames of another camera"):
         open_recorder(tmp_path / "set", CAMERA)
+
+
+def test_infrared_that_comes_late_is_refused_and_never_lost_in_silence(tmp_path: Path) -> None:
+    first, second, third = synthetic_frames(3)
+    recorder = open_recorder(tmp_path / "clip.mkv", CAMERA)
+    recorder.add_frame(replace(first, ir=None))
+    with pytest.raises(HandPoseError, match="began without infrared: start another recording"):
+        recorder.add_frame(second)
+    recorder.add_frame(replace(third, ir=None))
+    recorder.close()
+    assert len(list(open_camera(tmp_path / "clip.mkv"))) == 2
 
 
 def test_times_that_stand_still_or_go_back_stay_in_order(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Networks that learn together: what each says, and where its figures and files are."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_weights_to_start_from_tell_the_networks_shapes(
     options = ["0.375" if option == "0.375:96" else option for option in options]
     assert train_centernet.main([*options, *run]) == 2
     assert advice in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("main", "kind"), [(train_a2j.main, "nyu"), (train_centernet.main, "real")])
+def test_your_own_data_teach_one_network(
+    main: Callable[[list[str]], int], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run"), "--data", kind, str(tmp_path)]
+    assert main([*call, "--init", "a", "b"]) == 2
+    assert "one network learns" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("light", ["-1:3", "0.5", "wide:96"])
