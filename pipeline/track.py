@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.constants import (
+    FINGER_MM,
     SMOOTHING_BETA,
     SMOOTHING_CENTRE_BETA,
     SMOOTHING_MIN_CUTOFF_HZ,
@@ -29,7 +30,6 @@ FloatArray = NDArray[np.float64]
 _REMEMBERED = 30  # readings whose median is the usual length of the bones
 _NEWS = 0.1  # weight of a new reading in the usual confidence
 _TURN = 0.6  # weight of a new velocity
-_BOX_MARGIN_MM = 12.0  # around the joints
 _FASTEST_MM_S = 5000.0  # hands are not predicted to move faster
 
 
@@ -143,7 +143,7 @@ class Track:
     def box(self, camera: DepthCamera) -> FloatArray:
         """(4,) x0 y0 x1 y1 px around the filtered joints and the flesh about them, within the image."""
         uvd = camera.project(self.smooth)
-        margin = _BOX_MARGIN_MM * np.array([camera.fx, camera.fy]) / np.median(uvd[:, 2])
+        margin = FINGER_MM * np.array([camera.fx, camera.fy]) / np.median(uvd[:, 2])
         corners = np.concatenate([uvd[:, :2].min(axis=0) - margin, uvd[:, :2].max(axis=0) + margin])
         return corners.clip(0, [camera.width, camera.height] * 2)
 

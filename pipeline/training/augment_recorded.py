@@ -113,12 +113,6 @@ def view(frame: LabelledImage, window: NDArray[np.float64], size: int) -> Labell
     return LabelledImage(images.astype(np.float32), clipped[seen], frame.classes[seen], state[seen])
 
 
-def whole_view(frame: LabelledImage, size: int) -> LabelledImage:
-    """The frame as the detector sees it at run time."""
-    height, width = frame.images.shape[1:]
-    return view(frame, np.array([0.0, 0.0, width, height]), size)
-
-
 def _mirrored(frame: LabelledImage) -> LabelledImage:
     boxes = frame.boxes.copy()
     boxes[:, [0, 2]] = frame.images.shape[-1] - boxes[:, [2, 0]]

@@ -22,7 +22,7 @@ from pipeline.networks.preprocess import detector_input
 from pipeline.recording_writer import open_recorder
 from pipeline.training.annotation_files import Annotation, write_voc
 from pipeline.training.annotations import main as annotate
-from pipeline.training.augment_recorded import LabelledImage, RecordedAugmentation, whole_view
+from pipeline.training.augment_recorded import LabelledImage, RecordedAugmentation, view
 from pipeline.training.detector_targets import BoxBatch
 from pipeline.training.loop import INTERRUPTED, Training
 from pipeline.training.options import LoopOptions
@@ -36,6 +36,12 @@ CPU = torch.device("cpu")
 CAMERA = DepthCamera(160, 144, 126.0, 126.0, 80.0, 72.0)
 HAND_MM, WALL_MM = 700, 2500
 UNVARIED = RecordedAugmentation(magnify=0, zoom_out=0, crop=0, flip=0)
+
+
+def whole_view(frame: LabelledImage, size: int) -> LabelledImage:
+    """The frame as the detector sees it at run time."""
+    height, width = frame.images.shape[1:]
+    return view(frame, np.array([0.0, 0.0, width, height]), size)
 
 
 def hand_frame(rng: np.random.Generator) -> tuple[Frame, np.ndarray]:
