@@ -62,7 +62,7 @@ CALIBRATION_SEED = 0xCA11_0000  # no other command draws from its streams
 MOST_MM = 0.2  # that the mean error of the joints may rise by
 MOST_SHARE = 0.005  # that the average precision, or how often a side or a presence is right, may fall by
 _ERRORS_MM = ("mean_mm", "scene_mm")
-_SHARES = ("ap50", "side_first", "side_second", "presence_yes", "presence_no")
+_SHARES = ("ap50", "handedness", "side_first", "side_second", "presence_yes", "presence_no")
 Network = A2J | CenterNet
 FloatArray = NDArray[np.float32]
 
@@ -166,8 +166,8 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
     """The network in 8-bit integers, as ONNX, with inputs and outputs in float32.
 
     The first layer stays in float32: in 8 bits the depth that A2J sees would have steps of 1.2 mm. So does
-    CenterNet's last layer, where sizes and offsets would share one scale with the scores. Biases are not
-    corrected: what sets the mean of rendered images right shifts that of real ones.
+    CenterNet's last layer, where sizes and offsets would share one scale with the scores. A2J's
+    biases are not corrected: what sets its means right on rendered hands moves joints on real ones.
 
     Args:
         inputs: (N, C, S, S) that the ranges are taken from.
@@ -185,7 +185,7 @@ def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
         subset_size=len(inputs),
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=_kept_layers(model, last_too=is_detector)),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not is_detector),
     ).SerializeToString()
 
 
