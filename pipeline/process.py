@@ -4,7 +4,8 @@ python3 -m pipeline.process RECORDING... --out DIR [--workers N]
 
 Every recording (FILE.mkv or a folder of frames) becomes DIR/NAME.jsonl, as `azure_kinect.py --output` writes
 it. Finished files are left as they are, so that the same command goes on where it was stopped. A recording
-that cannot be read does not stop the others; of one that ends in a fault the frames before it are kept.
+that cannot be read does not stop the others; of one that ends in a fault, the frames before it are kept as
+DIR/NAME.incomplete.jsonl.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Outcome:
         output: the file of JSON Lines.
         frames: written into it.
         seconds: that it took.
-        error: what went wrong, in one sentence, or None. A file is there if there are frames.
+        error: what went wrong, in one sentence; None if the file is there.
     """
 
     recording: Path
@@ -178,11 +179,14 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
                 lines.close()
         if not frames:
             raise SourceError(faults[0] if faults else f"no frames in {recording}: record again")
+        incomplete = output.with_suffix(".incomplete.jsonl")
         with write_errors(output):
-            part.replace(output)
+            part.replace(incomplete if faults else output)
+            if not faults:
+                incomplete.unlink(missing_ok=True)  # of an earlier try
     finally:
         part.unlink(missing_ok=True)
-    return frames, f"{faults[0]}; what comes before is in {output}" if faults else None
+    return frames, f"{faults[0]}; what comes before is in {incomplete}" if faults else None
 
 
 def _remove_leftovers(output: Path) -> None:
@@ -205,8 +209,9 @@ def _check_source(output: Path, recording: Path) -> None:
     """Raises UsageError if a finished file is that of another recording of the same name."""
     try:
         with output.open(encoding="utf-8") as lines:
-            source = json.loads(lines.readline()).get("source")
-    except (OSError, ValueError, AttributeError):
+            head = json.loads(lines.readline())
+        source = head.get("source") if head["joint_names"] else None
+    except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(f"{output} is no result of this command: move it, or give another --out") from None
     if source not in (None, os.path.abspath(recording)):
         raise UsageError(f"{output} is the result of {source}, not of {recording}: give another --out")

@@ -29,6 +29,7 @@ from pipeline.track import Track
 
 FloatArray = NDArray[np.float64]
 
+_REMEMBERED_GAPS = 4  # between frames, of which two too long make a slow video
 _USUAL_S = 1 / 30  # between frames whose time stamps do not tell
 _SIDES: tuple[Handedness, ...] = ("left", "right")
 
@@ -50,7 +51,7 @@ class Tracker:
         self._stamp_us: int | None = None
         self._camera: DepthCamera | None = None
         self._unseen = 0  # frames since the detector ran
-        self._gaps = 0  # in a row, too long to follow a hand over them
+        self._gaps: list[bool] = []  # the last ones: whether they were too long to follow a hand over them
 
     def __call__(self, frame: Frame, eyes: Eyes, smooth: bool = True) -> list[Hand]:
         """The hands of the next frame, in the order in which they came.
@@ -86,7 +87,7 @@ class Tracker:
         passed_us = 0 if self._stamp_us is None else frame.timestamp_us - self._stamp_us
         seconds = passed_us / 1e6 if passed_us else _USUAL_S
         too_long = seconds > TRACK_LONGEST_GAP_S
-        self._gaps = self._gaps + 1 if too_long else 0
+        self._gaps = [*self._gaps[1 - _REMEMBERED_GAPS :], too_long]
         if seconds <= 0 or too_long or frame.camera != self._camera:
             self._tracks, self._lost, seconds = [], [], _USUAL_S
         self._stamp_us, self._camera = frame.timestamp_us, frame.camera
@@ -204,7 +205,7 @@ class Tracker:
         belief.add(evidence_of_readings(readings))
         if pose := belief.of(readings):
             self._tracks.append(Track(frame, pose, self._skeleton, belief, sighting.detection.score))
-            if self._gaps > 1:
+            if sum(self._gaps) > 1:
                 self._confirm(self._tracks[-1])
 
     def _confirm(self, track: Track) -> None:

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -81,20 +82,26 @@ def test_another_recording_of_that_name_is_not_taken_for_done(tmp_path: Path, we
     assert refused.error is not None
     assert "give another --out" in refused.error
     assert output_path(monday, chosen).read_bytes() == written
-    output_path(monday, chosen).write_bytes(b"\xff")
-    assert "is no result" in str(process(monday, chosen).error)
+    for other in (b"\xff", b"{}", b"[1]", b""):
+        output_path(monday, chosen).write_bytes(other)
+        assert "is no result" in str(process(monday, chosen).error)
 
 
 def test_frames_before_a_fault_are_kept(tmp_path: Path, weights: list[str]) -> None:
     folder = write_folder(tmp_path / "clip", 4)
-    (folder / "depth_image" / "0000003.png").write_bytes(b"cut off")
+    last = folder / "depth_image" / "0000003.png"
+    whole = last.read_bytes()
+    last.write_bytes(b"cut off")
     chosen = settings(tmp_path, weights)
     outcome = process(folder, chosen)
     assert outcome.frames == 3
     assert outcome.error is not None
-    assert f"what comes before is in {outcome.output}" in outcome.error
-    assert len(outcome.output.read_text().splitlines()) == 4
-    assert process(folder, chosen).error is None  # as much as there is, is done
+    kept = tmp_path / "clip.incomplete.jsonl"
+    assert f"what comes before is in {kept}" in outcome.error
+    assert len(kept.read_text().splitlines()) == 4
+    last.write_bytes(whole)
+    assert process(folder, chosen) == replace(outcome, frames=4, error=None, seconds=ANY)
+    assert not kept.exists()
 
 
 def test_threads_reach_the_networks(

@@ -301,6 +301,9 @@ def test_videos_too_slow_to_follow_show_each_frame_for_itself() -> None:
     assert [len(found) for found in hands] == [0, 0, 2, 2, 2]
     ids = [hand.id for found in hands for hand in found]
     assert len(set(ids)) == len(ids)
+    tracker, stamps = Tracker(HAND_21), [0, 510, 1000, 1510, 2000, 2510, 3000]
+    hands = [tracker(eyes.frame(k, 1000 * stamp), eyes) for k, stamp in enumerate(stamps)]
+    assert all(hands[3:])
 
 
 def test_sources_without_a_clock_are_followed() -> None:

@@ -103,6 +103,15 @@ def test_what_else_the_joint_network_tells_counts_as_well(
     assert not quantize.prove(path, network, "bfloat16").accepted
 
 
+def test_sides_count_where_a_detector_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, untold = CenterNet(1, 0.125, plain_head=True), {"ap50": 0.8, "handedness": float("nan")}
+    before, after = {"ap50": 0.8, "handedness": 0.86}, {"ap50": 0.8, "handedness": 0.85}
+    monkeypatch.setattr(quantize, "_figures", lambda *_: (untold, untold))
+    assert quantize.compare(network, network, 8).accepted
+    monkeypatch.setattr(quantize, "_figures", lambda *_: (before, after))
+    assert not quantize.compare(network, network, 8).accepted
+
+
 def test_both_precisions_are_remembered(
     hands: tuple[Path, A2J], measured: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
