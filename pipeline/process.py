@@ -19,7 +19,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ from pipeline.errors import HandPoseError, SourceError, UsageError, command
 if TYPE_CHECKING:
     from pipeline.frame import Frame
     from pipeline.hand_pose import HandPosePipeline
+
+_WAKE_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def process_all(
     left = dict.fromkeys(recordings)
     with _pool(min(workers, len(left))) as pool:
         futures = [pool.submit(process, recording, settings) for recording in left]
-        for future in as_completed(futures):
+        for future in _as_completed(futures):
             try:
                 outcome = future.result()
             except BrokenProcessPool:
@@ -116,7 +118,7 @@ def process_all(
     for recording in left:
         with _pool(1) as pool:
             try:
-                yield pool.submit(process, recording, settings).result()
+                yield next(_as_completed([pool.submit(process, recording, settings)])).result()
             except BrokenProcessPool:
                 reason = f"{recording} ended its process: memory may be short, or the file is broken"
                 yield Outcome(recording, output_path(recording, settings), error=reason)
@@ -136,7 +138,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 all is done, 1 some recordings failed, 2 wrong use, 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the workers end too
     settings = Settings(
         options.out,
         options.engine,
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     failed = 0
     _check(options.recordings, settings)
-    with closing(process_all(options.recordings, settings, options.workers)) as outcomes:
+    with _stopped_once(), closing(process_all(options.recordings, settings, options.workers)) as outcomes:
         for outcome in _with_progress(outcomes, options):
             failed += outcome.error is not None
             print(_sentence(outcome), file=sys.stderr if outcome.error else sys.stdout)
@@ -231,6 +232,17 @@ def _networks(settings: Settings) -> HandPosePipeline:
     )
 
 
+def _as_completed(futures: Iterable[Future[Outcome]]) -> Iterator[Future[Outcome]]:
+    """As in `concurrent.futures`, but awake now and then.
+
+    A signal that another thread than the main one happens to receive waits until the main one wakes.
+    """
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=_WAKE_S, return_when=FIRST_COMPLETED)
+        yield from done
+
+
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that do not outlive the block, even if it is left by Ctrl-C."""
@@ -245,6 +257,24 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown()
+
+
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM leaves the block by an exception, so that workers end too; others do not."""
+
+    def stop(number: int, _: object) -> None:
+        for other in before:
+            signal.signal(other, lambda *_: None)
+        before.clear()  # for good: the program ends
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ignore_interrupts() -> None:

@@ -53,8 +53,8 @@ class ResNet(nn.Module):
         self.layer3 = _stage(block, outputs[1], planes[2], counts[2], stride=2)
         stride, dilation = (1, 2) if dilated else (2, 1)
         self.layer4 = _stage(block, outputs[2], planes[3], counts[3], stride=stride, dilation=dilation)
-        # Never run: published checkpoints carry it, and those have full width.
-        self.fc = nn.Linear(outputs[3], 1000) if width == 1 else nn.Identity()
+        # Never run, nor trained: published checkpoints carry it, and those have full width.
+        self.fc = nn.Linear(outputs[3], 1000).requires_grad_(False) if width == 1 else nn.Identity()
         self.channels = tuple(outputs)
 
         for module in self.modules():

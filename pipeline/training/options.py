@@ -96,7 +96,14 @@ def loop_options(arguments: argparse.Namespace, of_task: Sequence[str] = ()) -> 
     """
     given = vars(arguments)
     loop = {name: given[name] for name in LoopOptions.__dataclass_fields__ if name in given}
-    return LoopOptions(**loop, task={name: str(given[name]) for name in of_task})
+    return LoopOptions(**loop, task={name: typed(given[name]) for name in of_task})
+
+
+def typed(value: object) -> str:
+    """An option's value as one types it: 0.5:128,0.92:192 for pairs, nyu DIR for a list of words."""
+    if isinstance(value, tuple):
+        return ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def data_choice(

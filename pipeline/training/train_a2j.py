@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments,
         authors_presets(RECIPES[data.kind]),
         lambda given, place: make_folder_task(given, place, data),
-        ("size", "joints", "cameras", "mirror"),
+        ("data", "size", "joints", "cameras", "mirror"),
     )
 
 

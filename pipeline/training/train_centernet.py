@@ -37,7 +37,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
     else:
-        contract = scene_contract()
+        contract = replace(scene_contract(), channels=arguments.channels)
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
         if min(widths) <= 0:
             raise UsageError("--width and --light must be positive")
@@ -122,26 +122,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="SHARE:PX,...",
         help="windows of PX until SHARE of the run, then whole images (default 0.5:128,0.92:192)",
     )
+    parser.add_argument(
+        "--channels", choices=("fused", "depth"), help="with or without infrared (default: fused)"
+    )
     parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
     own = parser.add_argument_group("your own data")
     own.add_argument("--data", nargs="+", metavar=("real", "DIR"), help="real, and recorded folders")
     own.add_argument("--mix", type=float, default=0.5, help="share of rendered scenes in each step (0: none)")
     own.add_argument("--loss", choices=("logistic", "mse"), default="logistic", help="of the heat maps")
-    own.add_argument(
-        "--channels", choices=("fused", "depth"), default="fused", help="with or without infrared"
-    )
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
-    check_start(arguments.init, {"width": arguments.width, "light": arguments.light})
-    if data.kind is not None:
-        check_single(arguments.init, arguments.light)
+    check_start(arguments.init, {name: getattr(arguments, name) for name in ("width", "light", "channels")})
+    arguments.channels = arguments.channels or "fused"
     if data.kind is None:
-        return train(arguments, PRESETS, make_task, ("replay", "block", "stages"))
+        return train(arguments, PRESETS, make_task, ("replay", "block", "stages", "channels"))
+    check_single(arguments.init, arguments.light)
 
     def recorded_task(given: argparse.Namespace, place: Place) -> Task:
         return make_recorded_task(given, place, data)
 
-    return train(arguments, PRESETS, recorded_task, ("replay", "block", "mix", "loss", "channels"))
+    return train(arguments, PRESETS, recorded_task, ("data", "replay", "block", "mix", "loss", "channels"))
 
 
 def _stages(text: str) -> tuple[tuple[float, int], ...]:

@@ -10,6 +10,8 @@ from torch.fx.experimental.optimization import fuse
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.constants import ROOT
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
 from pipeline.networks.resnet import RESNETS, ResNet, Shortcut
 from tests.networks.literal import shaken
 
@@ -82,3 +84,14 @@ def test_width_scales_every_stage() -> None:
         features = half(torch.empty(2, 3, 128, 128))
     assert [tuple(f.shape[1:]) for f in features] == [(32, 32, 32), (64, 16, 16), (128, 8, 8), (256, 8, 8)]
     assert not any(name.startswith("fc") for name in half.state_dict())
+
+
+@pytest.mark.parametrize("network", [CenterNet(2), A2J("resnet18")], ids=["CenterNet", "A2J"])
+def test_all_that_is_to_be_trained_has_a_gradient(network: CenterNet | A2J) -> None:
+    """Processes that train together wait for the gradient of each such parameter: torchrun ends without."""
+    size = 64 if isinstance(network, CenterNet) else network.contract.size
+    outputs = network(torch.randn(2, 3 if isinstance(network, CenterNet) else 1, size, size))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    torch.stack([output.square().mean() for output in outputs]).sum().backward()
+    without = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def test_from_recording_to_evaluation(tmp_path: Path) -> None:
     call += ["--device", "cpu", "--evaluations", "1", "--loss", "mse", "--out", str(run)]
     assert train([*call, "--steps", "2"]) == 0
     assert train([*call, "--steps", "2"]) == 2  # a run is not overwritten
+    elsewhere = shutil.copytree(data, tmp_path / "theirs")
+    other = [str(elsewhere) if part == str(data) else part for part in call]
+    assert train([*other, "--steps", "3", "--resume"]) == 2
     assert train([*call, "--steps", "3", "--resume"]) == 0
 
     weights = run / "MSE_ResnetCenterNet_fused.pth"

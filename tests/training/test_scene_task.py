@@ -77,20 +77,28 @@ def test_a_light_network_learns_beside_the_standard_one(tmp_path: Path) -> None:
     assert not torch.equal(*(next(network.up_sample1.parameters()) for network in (first, light)))
 
 
-def test_a_run_of_another_network_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--stages", "2:64"]
-    call = ["--device", "cpu", "--out", str(tmp_path / "run"), *run]
-    assert train_centernet.main([*call, "--steps", "1", "--width", "0.125"]) == 0
-    assert train_centernet.main([*call, "--steps", "2", "--width", "0.25", "--resume"]) == 2
-    assert "is of another network" in capsys.readouterr().err
+def test_a_run_is_resumed_only_with_the_network_and_windows_it_began_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--device", "cpu"]
+    call = [*run, "--out", str(tmp_path / "run"), "--width", "0.125", "--stages", "2:64"]
+    assert train_centernet.main([*call, "--steps", "1"]) == 0
+    for other, told in (
+        (["--width", "0.25"], "is of another network"),
+        (["--stages", "1.5:96,2:64"], "has --stages 2.0:64:"),
+        (["--channels", "depth"], "has --channels fused:"),
+    ):
+        assert train_centernet.main([*call, *other, "--steps", "2", "--resume"]) == 2
+        assert told in capsys.readouterr().err
 
 
-def test_a_run_of_other_windows_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--width", "0.125"]
-    call = ["--device", "cpu", "--out", str(tmp_path / "run"), *run]
-    assert train_centernet.main([*call, "--steps", "1", "--stages", "2:64"]) == 0
-    assert train_centernet.main([*call, "--steps", "2", "--stages", "2:96", "--resume"]) == 2
-    assert "has --stages ((2.0, 64),)" in capsys.readouterr().err
+def test_a_network_may_do_without_infrared(tmp_path: Path) -> None:
+    run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--device", "cpu"]
+    call = [*run, "--out", str(tmp_path), "--width", "0.125", "--stages", "2:64", "--channels", "depth"]
+    assert train_centernet.main([*call, "--steps", "1"]) == 0
+    assert load_centernet(tmp_path / "last.pth").contract.channels == "depth"
+    call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth")]
+    assert train_centernet.main([*call, "--steps", "1", "--channels", "fused"]) == 2  # the weights tell
 
 
 def test_scenes_without_any_hand_are_packed_too() -> None:
