@@ -184,15 +184,18 @@ def our_networks(
 def our_frames(
     kinds: Sequence[Kind], centernet: Path, a2j: Path, scenes: Mapping[int, Sequence[Scene]]
 ) -> list[Contender]:
-    """Whole frames by each engine: each for itself, with the detector, and while the hands are tracked."""
+    """Whole frames by each engine: each for itself, with the detector, looking for all hands and for as many
+    as there are, and while the hands are tracked."""
     contenders = []
     for kind in kinds:
         device = _device(kind)
         pose = HandPosePipeline(kind.name, centernet=centernet, a2j=a2j, device=device)
         for hands, those in scenes.items():
-            detected = _in_turn([partial(pose, one.frame) for one in those])
+            few = HandPosePipeline(kind.name, hands, centernet=centernet, a2j=a2j, device=device)
+            detected, wanted = (_in_turn([partial(p, one.frame) for one in those]) for p in (pose, few))
             tracked = _in_turn([_following(pose, one) for one in those])
-            for way, call in (("detected", detected), ("tracked", tracked)):
+            ways = {"detected": detected, f"detected, at most {hands}": wanted, "tracked": tracked}
+            for way, call in ways.items():
                 what = f"frame, {_hands(hands)}, {way}"
                 contenders.append(Contender(what, pose.engine_name, call, device=device))
     return sorted(contenders, key=lambda one: one.what)

@@ -42,7 +42,8 @@ class HandPosePipeline:
 
     Args:
         engine: one of `pipeline.engines.ENGINES`.
-        max_hands: at most so many of a frame, the ones with the best scores; None for all.
+        max_hands: at most so many of a frame; None for all. Fewer are faster: where the detector is surest
+            is looked at first, and nowhere else if all of those are hands.
         track: for video: hands keep their identity from frame to frame, and the detector runs now and then.
         centernet, a2j: checkpoint files or networks; None for those that constants.py names.
         device: of the engine; None takes the best that is there.
@@ -119,8 +120,9 @@ class HandPosePipeline:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first. Without infrared the detector sees depth only."""
-        found = [one for one, _ in self._find(frame)] if self._reader.confirms else self._detect(frame)
-        return found[: self._max_hands]
+        if not self._reader.confirms:
+            return self._detect(frame)[: self._max_hands]
+        return [one for one, _ in self._find(frame, self._max_hands)]
 
     def estimate(
         self, frame: Frame, boxes: ArrayLike, handedness: Sequence[Handedness] | None = None
@@ -144,8 +146,7 @@ class HandPosePipeline:
 
     def propose(self, frame: Frame) -> list[Found]:
         """What the detector proposes, hands or not, with the joints read there; see `confirmation`."""
-        read = self._reader.read_detections(frame, proposals(self._detect(frame)))
-        return [(replace(one, handedness=self._reader.side(pose.crop)), pose) for one, pose in read]
+        return self._look_at(frame, proposals(self._detect(frame)))
 
     # --- What tracking sees with: `pipeline.sight.Eyes` -----------------------------------------------------
 
@@ -179,14 +180,30 @@ class HandPosePipeline:
         self._detect_ms = 1e3 * (perf_counter() - start)
         return found
 
-    def _find(self, frame: Frame) -> list[Found]:
-        """What the detector proposes and the joint network confirms, best score first."""
-        return confirmed(self.propose(frame), frame.camera, self._reader.contract.least_score)
+    def _find(self, frame: Frame, most: int | None = None) -> list[Found]:
+        """What the detector proposes and the joint network confirms, best score first.
+
+        Args:
+            most: hands that are wanted; if the first so many proposals are hands, no others are looked at.
+        """
+        proposed, least = proposals(self._detect(frame)), self._reader.contract.least_score
+        first = proposed[:most]
+        read = self._look_at(frame, first)
+        hands = confirmed(read, frame.camera, least)
+        if most is not None and len(hands) < most and len(first) < len(proposed):
+            read += self._look_at(frame, proposed[most:])
+            hands = confirmed(read, frame.camera, least)
+        return hands[:most]
+
+    def _look_at(self, frame: Frame, found: Sequence[Detection]) -> list[Found]:
+        """Detections that have joints, with the side that these are of."""
+        read = self._reader.read_detections(frame, found)
+        return [(replace(one, handedness=self._reader.side(pose.crop)), pose) for one, pose in read]
 
     def _hands(self, frame: Frame) -> list[Hand]:
         """Each frame for itself."""
         if self._reader.confirms:
-            found = self._find(frame)[: self._max_hands]
+            found = self._find(frame, self._max_hands)
         else:
             found = self._reader.read_detections(frame, self.detect(frame))
         return [self._hand(frame.camera, *one) for one in found]

@@ -261,7 +261,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _stopped_once() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM leaves the block by an exception, so that workers end too; others do not."""
+    """The first Ctrl-C or SIGTERM raises an exception, so that workers end too; more of them do nothing."""
 
     def stop(number: int, _: object) -> None:
         for other in before:
