@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,30 @@ def test_most_certain_hands_are_kept(frame: Frame) -> None:
     hands = made(frame)
     assert [hand.score for hand in hands] == pytest.approx([0.9])
     assert made.timings.total_ms >= made.timings.detect_ms + made.timings.pose_ms > 0
+
+
+def test_no_more_is_looked_at_than_hands_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, pose: HandPosePipeline, frame: Frame
+) -> None:
+    sure, unsure = (20, 16, 28, 26, 0.5, 1), (40, 33, 46, 40, 0.5, 1)
+
+    def found(most: int | None, *boxes: tuple[float, ...]) -> tuple[list[float], int]:
+        """Left edges of the hands' boxes, and the number of crops that were looked at."""
+        engine = NearestPoint()
+        monkeypatch.setattr(pose, "_max_hands", most)
+        pose._reader.engine, pose._detector.engine = engine, FakeDetector(*boxes)
+        hands = pose(frame)
+        assert pose.detect(frame)[0].box[0] == hands[0].box[0]
+        return [float(hand.box[0]) for hand in hands], sum(len(batch) for batch in engine.batches) // 2
+
+    pose._reader.contract = replace(HANDS, least_score=0.02)
+    (first, second), both = found(None, sure, (*unsure[:4], 0.4, 1))
+    assert (found(1, sure, (*unsure[:4], 0.4, 1)), both) == (([first], 1), 2)
+    assert found(2, sure, (*unsure[:4], 0.4, 1)) == ([first, second], 2)
+    # Where the surest proposal is no hand, the others are looked at.
+    assert found(1, sure, (*unsure[:4], 0.52, 1))[0] == [second]
+    pose._reader.contract = replace(HANDS, least_score=0.3)
+    assert found(1, sure, (*unsure[:4], 0.52, 1)) == ([first], 2)
 
 
 def test_empty_frames_have_no_hands() -> None:
