@@ -22,7 +22,7 @@ from pipeline.engines.choice import Kind, make_engines
 from pipeline.engines.precision import read_proofs
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec, as_tuple
-from pipeline.frame import DepthCamera, Frame
+from pipeline.frame import RENDERED_CAMERA, Frame
 from pipeline.hand import Detection, Handedness
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
@@ -35,7 +35,6 @@ from pipeline.tracking import Tracker
 if TYPE_CHECKING:
     from pipeline.synthetic.scenes import SceneBatch
 
-CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
 EAGER = "eager PyTorch"
 CPU, GPU = "cpu", "cuda"
 Network = TypeVar("Network", CenterNet, A2J)
@@ -281,15 +280,15 @@ def scenes_with_hands(most: int = 2) -> dict[int, list[Scene]]:
 
 
 def _scene(rendered: SceneBatch, number: int, hands: Tensor) -> Scene:
-    stretch = np.array([CAMERA.width, CAMERA.height] * 2, np.float32) / rendered.depth.shape[-1]
-    size = (CAMERA.width, CAMERA.height)
+    size = (RENDERED_CAMERA.width, RENDERED_CAMERA.height)
+    stretch = np.array(size * 2, np.float32) / rendered.depth.shape[-1]
     depth, ir = (
         cv2.resize(image[number].numpy().astype(np.uint16), size, interpolation=cv2.INTER_NEAREST)
         for image in (rendered.depth, rendered.ir)
     )
     sides: list[Handedness] = ["right" if side else "left" for side in rendered.classes[number][hands]]
     boxes = (rendered.boxes[number][hands].numpy() * stretch).astype(np.float32)
-    return Scene(Frame(depth, ir, CAMERA), boxes, sides)  # type: ignore[arg-type]
+    return Scene(Frame(depth, ir, RENDERED_CAMERA), boxes, sides)  # type: ignore[arg-type]
 
 
 def _hands(count: int) -> str:

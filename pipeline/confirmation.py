@@ -23,7 +23,7 @@ from pipeline.constants import (
 )
 from pipeline.crop import CropPose
 from pipeline.frame import DepthCamera
-from pipeline.hand import Detection
+from pipeline.hand import Detection, box_of
 
 Found = tuple[Detection, CropPose]
 _LEAST, _MOST_PRESENCE = 1e-4, 8.0  # evidence is kept within
@@ -83,5 +83,4 @@ def hopeless(detector: float, pose: CropPose) -> bool:
 def joints_box(pose: CropPose, camera: DepthCamera) -> NDArray[np.float32]:
     """(4,) px: around the joints and the flesh about them, inside the image."""
     flesh = FINGER_MM / pose.crop.scale_mm * np.array([pose.crop.step_x, pose.crop.step_y])
-    corners = np.concatenate([pose.uvd[:, :2].min(axis=0) - flesh, pose.uvd[:, :2].max(axis=0) + flesh])
-    return np.clip(corners, 0, [camera.width, camera.height] * 2).astype(np.float32)
+    return box_of(pose.uvd, flesh, camera.width, camera.height).astype(np.float32)

@@ -145,6 +145,10 @@ class DepthCamera:
         return np.concatenate([uv, xyz[..., 2:]], axis=-1)
 
 
+# An Azure Kinect in its narrow mode, without the lens's distortion: rendered videos are seen by it.
+RENDERED_CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One synchronised capture.

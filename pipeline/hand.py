@@ -177,3 +177,17 @@ def centre_of(uvd: NDArray[np.floating]) -> NDArray[np.float64]:
     """(3,) middle of the joints' box in the image, px, and their median depth, mm."""
     u, v, _ = (uvd.min(axis=0) + uvd.max(axis=0)) / 2
     return np.array([u, v, np.median(uvd[:, 2])])
+
+
+def box_of(
+    uvd: NDArray[np.floating], flesh: NDArray[np.floating], width: int, height: int
+) -> NDArray[np.float64]:
+    """(4,) x0 y0 x1 y1 px: around joints and the flesh about them, inside the image.
+
+    Args:
+        uvd: (J, 3) column px, row px, depth mm.
+        flesh: (2,) px that the hand reaches beyond its joints, across and down.
+        width, height: of the image, px.
+    """
+    corners = np.concatenate([uvd[:, :2].min(axis=0) - flesh, uvd[:, :2].max(axis=0) + flesh])
+    return np.clip(corners, 0.0, [width, height] * 2)

@@ -19,7 +19,7 @@ from pipeline.constants import (
     TRACK_TRUST,
 )
 from pipeline.frame import DepthCamera, Frame
-from pipeline.hand import Handedness, Skeleton
+from pipeline.hand import Handedness, Skeleton, box_of
 from pipeline.one_euro import HandFilter
 from pipeline.side_belief import SideBelief
 from pipeline.sight import Pose
@@ -143,9 +143,8 @@ class Track:
     def box(self, camera: DepthCamera) -> FloatArray:
         """(4,) x0 y0 x1 y1 px around the filtered joints and the flesh about them, within the image."""
         uvd = camera.project(self.smooth)
-        margin = FINGER_MM * np.array([camera.fx, camera.fy]) / np.median(uvd[:, 2])
-        corners = np.concatenate([uvd[:, :2].min(axis=0) - margin, uvd[:, :2].max(axis=0) + margin])
-        return corners.clip(0, [camera.width, camera.height] * 2)
+        flesh = FINGER_MM * np.array([camera.fx, camera.fy]) / np.median(uvd[:, 2])
+        return box_of(uvd, flesh, camera.width, camera.height)
 
     def overlap(self, other: Track, camera: DepthCamera) -> float:
         """Intersection over union of the boxes of two hands."""

@@ -9,10 +9,10 @@ from torch import nn
 
 from pipeline import benchmark, benchmark_contenders
 from pipeline.benchmark import Peak, Row, markdown, ratios, timed
-from pipeline.benchmark_contenders import CAMERA, CPU, GPU, Contender, EagerEngine, Scene, gflop
+from pipeline.benchmark_contenders import CPU, GPU, Contender, EagerEngine, Scene, gflop
 from pipeline.engines.precision import Proof, write_proofs
 from pipeline.engines.spec import EngineSpec
-from pipeline.frame import Frame
+from pipeline.frame import RENDERED_CAMERA, Frame
 from pipeline.hand import Handedness
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
@@ -117,7 +117,7 @@ def test_the_command_writes_table_and_json(
     depth = np.full((576, 640), 700, np.uint16)
     boxes = np.array([[100, 100, 180, 180], [300, 100, 380, 180]], np.float32)
     sides: list[Handedness] = ["left", "right"]
-    scenes = {n: [Scene(Frame(depth, depth, CAMERA), boxes[:n], sides[:n])] for n in (1, 2)}
+    scenes = {n: [Scene(Frame(depth, depth, RENDERED_CAMERA), boxes[:n], sides[:n])] for n in (1, 2)}
     monkeypatch.setattr(benchmark, "scenes_with_hands", lambda: scenes)
     small = CenterNet(1, 0.125, contract=DetectorInput(size=64))
     monkeypatch.setattr(benchmark_contenders, "CenterNet", lambda *_: small)

@@ -134,9 +134,11 @@ def test_most_certain_hands_are_kept(frame: Frame) -> None:
 def test_no_more_is_looked_at_than_hands_are_wanted(
     monkeypatch: pytest.MonkeyPatch, pose: HandPosePipeline, frame: Frame
 ) -> None:
-    sure, unsure = (20, 16, 28, 26, 0.5, 1), (40, 33, 46, 40, 0.5, 1)
+    sure, fainter, surer = (20, 16, 28, 26, 0.5, 1), (40, 33, 46, 40, 0.4, 1), (40, 33, 46, 40, 0.52, 1)
 
-    def found(most: int | None, *boxes: tuple[float, ...]) -> tuple[list[float], int]:
+    def found(
+        most: int | None, *boxes: tuple[float, float, float, float, float, int]
+    ) -> tuple[list[float], int]:
         """Left edges of the hands' boxes, and the number of crops that were looked at."""
         engine = NearestPoint()
         monkeypatch.setattr(pose, "_max_hands", most)
@@ -146,13 +148,13 @@ def test_no_more_is_looked_at_than_hands_are_wanted(
         return [float(hand.box[0]) for hand in hands], sum(len(batch) for batch in engine.batches) // 2
 
     pose._reader.contract = replace(HANDS, least_score=0.02)
-    (first, second), both = found(None, sure, (*unsure[:4], 0.4, 1))
-    assert (found(1, sure, (*unsure[:4], 0.4, 1)), both) == (([first], 1), 2)
-    assert found(2, sure, (*unsure[:4], 0.4, 1)) == ([first, second], 2)
+    (first, second), both = found(None, sure, fainter)
+    assert (found(1, sure, fainter), both) == (([first], 1), 2)
+    assert found(2, sure, fainter) == ([first, second], 2)
     # Where the surest proposal is no hand, the others are looked at.
-    assert found(1, sure, (*unsure[:4], 0.52, 1))[0] == [second]
+    assert found(1, sure, surer)[0] == [second]
     pose._reader.contract = replace(HANDS, least_score=0.3)
-    assert found(1, sure, (*unsure[:4], 0.52, 1)) == ([first], 2)
+    assert found(1, sure, surer) == ([first], 2)
 
 
 def test_empty_frames_have_no_hands() -> None:

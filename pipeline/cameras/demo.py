@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.cameras.base import Camera
-from pipeline.frame import DepthCamera, Frame
+from pipeline.frame import RENDERED_CAMERA, Frame
 from pipeline.hand import HAND_21, Hand, Handedness
 from pipeline.synthetic.bodies import BONES
 from pipeline.synthetic.people import PeopleModel, PosedPeople
@@ -22,7 +22,6 @@ from pipeline.synthetic.steady_sensor import steady_tof
 from pipeline.synthetic.surroundings import Surface
 from pipeline.synthetic.things import ThingModel
 
-CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
 FPS = 30
 _GAIN = 1100.0  # infrared brightness of a white surface at one metre
 _MOVING = ("clavicle", "upperarm", "lowerarm", "wrist")
@@ -43,14 +42,14 @@ class DemoCamera(Camera):
         seed: chooses the gestures and movements.
     """
 
-    camera = CAMERA
+    camera = RENDERED_CAMERA
 
     def __init__(self, seed: int = 0) -> None:
         self._seed, self._index, self._closed = seed, 0, False
         self._performance = Performance(seed)
         self._people = PeopleModel()
         self._sampler = Sampler("cpu", seed)
-        self._view = View.azure_kinect(CAMERA)
+        self._view = View.azure_kinect(self.camera)
         self._seen = self._view.seen()[0]
         rays = self._view.rays
         self._falloff = (1 / (1 + 0.6 * (rays.across.square() + rays.down.square())))[0]
@@ -64,7 +63,7 @@ class DemoCamera(Camera):
         self._arm_faces = int(moves[: len(body.faces)].sum())  # the first of them
         self._moving_albedo = self._scene.appearance.albedo[0, moves]
         self._still = self._draw_still(~moves)
-        whole = (slice(0, CAMERA.height), slice(0, CAMERA.width))
+        whole = (slice(0, self.camera.height), slice(0, self.camera.width))
         self._measured = [self._measure(self._still, whole, -1 - k) for k in range(_NOISE_VARIANTS)]
 
     def __next__(self) -> Frame:
@@ -133,7 +132,7 @@ class DemoCamera(Camera):
         surface = Surface(*room_surface(self._scene.room, self._view.rays, self._scene.camera, None))
         SceneRenderer(self._people, ThingModel()).add_things(surface, self._scene, self._view)
         corners = self._project(self._pose(0).vertices)
-        z, face = rasterize(corners, self._people.faces[faces], CAMERA.height, CAMERA.width)
+        z, face = rasterize(corners, self._people.faces[faces], self.camera.height, self.camera.width)
         nearer = z < surface.z
         tone = self._scene.appearance.albedo[0, faces][face.clamp(min=0)]
         both = Surface(torch.where(nearer, z, surface.z)[0], torch.where(nearer, tone, surface.albedo)[0])
@@ -146,7 +145,7 @@ class DemoCamera(Camera):
         high = (points.amax(0) + _MARGIN).ceil().int().tolist()
         columns, rows = (
             slice(min(max(first, 0), size - 1), max(min(last, size), 1))
-            for first, last, size in zip(low, high, (CAMERA.width, CAMERA.height), strict=True)
+            for first, last, size in zip(low, high, (self.camera.width, self.camera.height), strict=True)
         )
         return rows, columns
 
@@ -155,7 +154,7 @@ class DemoCamera(Camera):
         self._sampler.reseed(self._seed, number)
         albedo = surface.albedo * self._falloff[window]
         seen = self._seen[window]
-        images = steady_tof(surface.z, albedo, CAMERA.fx, _GAIN, self._sampler)
+        images = steady_tof(surface.z, albedo, self.camera.fx, _GAIN, self._sampler)
         depth, ir = (torch.where(seen, image, 0.0).numpy().astype(np.uint16) for image in images)
         return depth, ir
 

@@ -74,12 +74,13 @@ def is_proven(spec: EngineSpec, precision: Precision) -> bool:
 
 def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
     """The ONNX file of a proven precision, if there is one, and the processor is made for it."""
-    if spec.checkpoint is None or not is_proven(spec, precision):
+    proof = read_proofs(spec).get(precision)
+    if spec.checkpoint is None or proof is None or proof.accepted is not True:
         return None
     path = model_path(spec.checkpoint, precision)
     if not path.is_file() or (precision == "int8" and not has_int8_products()):
         return None
-    if file_digest(path) != read_proofs(spec)[precision].model:
+    if file_digest(path) != proof.model:
         _log.warning("%s is not the model that was measured, and is not used: quantize once more", path)
         return None
     return path

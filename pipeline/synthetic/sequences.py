@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.frame import DepthCamera, Frame
+from pipeline.frame import RENDERED_CAMERA, Frame
 from pipeline.hand import Handedness
 from pipeline.synthetic.acts import ACTS, posture
 from pipeline.synthetic.bodies import bone_number
@@ -23,7 +23,6 @@ from pipeline.synthetic.steady_sensor import steady_tof
 from pipeline.synthetic.surroundings import Surface
 from pipeline.synthetic.things import BOTTLE
 
-CAMERA = DepthCamera(width=640, height=576, fx=504.6, fy=504.7, cx=320.5, cy=330.5)
 FPS = 30
 _GAIN = 1400.0  # infrared brightness of a white surface at one metre
 _UNDER_SKIN_M = 0.012  # from the lowest joint of a hand that lies on a table to the table
@@ -64,7 +63,7 @@ class HandSequence:
         self._renderer = scene_renderer(device)
         self._sampler = Sampler(device, seed)
         self._acts = ACTS[kind](self._sampler)
-        self._view = View.azure_kinect(CAMERA)
+        self._view = View.azure_kinect(RENDERED_CAMERA)
         self._seen = self._view.seen()[0]
         self._scene = self._stage(posture(self._acts, 0.0))
         z, albedo = room_surface(self._scene.room, self._view.rays, self._scene.camera, self._sampler)
@@ -88,9 +87,9 @@ class HandSequence:
         surface = Surface(self._empty.z.clone(), self._empty.albedo.clone())
         hand = self._renderer.add_people(surface, scene, posed, view)
         albedo = surface.albedo[0] * self._falloff
-        images = steady_tof(surface.z[0], albedo, CAMERA.fx, _GAIN, self._sampler)
+        images = steady_tof(surface.z[0], albedo, RENDERED_CAMERA.fx, _GAIN, self._sampler)
         depth, ir = (torch.where(self._seen, image, 0.0).numpy().astype(np.uint16) for image in images)
-        frame = Frame(depth, ir, CAMERA, timestamp_us=index * 1_000_000 // FPS, index=index)
+        frame = Frame(depth, ir, RENDERED_CAMERA, timestamp_us=index * 1_000_000 // FPS, index=index)
 
         hand = torch.where(self._seen, hand, -1)
         labels = self._renderer.labels(scene, posed, hand, view)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.frame import RENDERED_CAMERA
 from pipeline.synthetic.acts import ACTS, FIVE, FLAT, Act, Arm, Key, posture
 from pipeline.synthetic.sampling import Sampler
-from pipeline.synthetic.sequences import CAMERA, HandSequence, hand_sequences
+from pipeline.synthetic.sequences import HandSequence, hand_sequences
 
 LEFT, RIGHT = 0, 1
 
@@ -54,11 +55,11 @@ def test_truth_lies_in_the_image_of_its_hand() -> None:
     frame, truth = sequence.frame(7)
     assert frame.index == 7
     assert frame.timestamp_us == 7 * 1_000_000 // 30
-    assert frame.camera == CAMERA
+    assert frame.camera == RENDERED_CAMERA
     assert [(hand.owner, hand.handedness) for hand in truth] == [(LEFT, "left"), (RIGHT, "right")]
     for hand in truth:
         assert 0 < hand.visible <= 1
-        u, v, z = CAMERA.project(hand.joints_xyz).T
+        u, v, z = RENDERED_CAMERA.project(hand.joints_xyz).T
         inside = (u > hand.box[0] - 8) & (u < hand.box[2] + 8) & (v > hand.box[1] - 8) & (v < hand.box[3] + 8)
         assert inside.all()
         surface = frame.depth[v.round().astype(int), u.round().astype(int)].astype(float)
