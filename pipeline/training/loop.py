@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +91,9 @@ class Training:
         if options.compile:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
         if self.workers.count > 1:
-            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of a name that older versions do not know
+                self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
         self.network = _Autocast(self.network, device.type, precision)
         limit = None if options.minutes is None else 60.0 * options.minutes
         self._deadline = None if limit is None else Deadline(limit, task.cost, 0.01 * limit)
