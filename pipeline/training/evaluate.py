@@ -170,10 +170,17 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
+    from pipeline.hand_pose import HandPosePipeline
     from pipeline.networks.checkpoints import load_a2j, load_centernet
+    from pipeline.training.evaluate_program import evaluate_program
     from pipeline.training.evaluate_synthetic import evaluate_hands, evaluate_scenes
 
-    return {"hands": evaluate_hands(load_a2j(a2j)), "scenes": evaluate_scenes(load_centernet(centernet))}
+    figures = {
+        "hands": evaluate_hands(load_a2j(a2j)),
+        "scenes": evaluate_scenes(load_centernet(centernet)),
+    }
+    pose = HandPosePipeline(centernet=centernet, a2j=a2j)
+    return {**figures, "program": evaluate_program(pose)} if pose.one_sided else figures
 
 
 def _common_nyu_joints(predicted: JointTable, truth: JointTable) -> tuple[JointTable, JointTable]:

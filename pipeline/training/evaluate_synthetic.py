@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.contracts import HandInput
@@ -49,11 +50,11 @@ def evaluate_hands(model: A2J, count: int = 2048, seed: int = TEST_SEED) -> dict
     """Figures on the first `count` crops of two fixed sets, rendered on the CPU.
 
     Raises:
-        ValueError: the network does not see metric crops.
+        UsageError: the network does not see metric crops.
     """
     contract = model.contract
     if contract.crop_mm is None:
-        raise ValueError("only networks that see metric crops can be evaluated on rendered hands")
+        raise UsageError("only networks that see metric crops can be measured on rendered hands: train one")
     figures = hand_figures(model, hand_crops(contract, count, seed))
     return figures | scene_hand_figures(model, scene_hand_crops(contract, count // 2, seed))
 

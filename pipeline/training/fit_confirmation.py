@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,16 +24,13 @@ from tqdm import tqdm
 from pipeline.confirmation import Found, evidence, joints_box
 from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
 from pipeline.errors import UsageError, command
-from pipeline.frame import DepthCamera, Frame
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.evaluate_synthetic import FRAME_PX, SMALLEST_HAND_PX
-from pipeline.training.metrics import LEAST_VISIBLE
+from pipeline.training.evaluate_program import CAMERA, SceneFrame, scene_frames
 from pipeline.training.rendered import HELD_OUT_SEED, fixed_scenes
 
 FloatArray = NDArray[np.float64]
 
-CAMERA = DepthCamera(640, 576, 504.6, 504.7, 320.0, 288.0)
 _HAND_IOU, _UNCLEAR_IOU = 0.45, 0.2  # a proposal is a hand from the one on; between them it is not counted
 _RIDGE = 1e-3
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -58,29 +54,15 @@ class Proposals:
     frames: int
 
 
-def scene_frames(batch: SceneBatch) -> Iterator[tuple[Frame, FloatArray, NDArray[np.bool_]]]:
-    """Scenes as frames of 640 x 576 px, the boxes (K, 4) px of their hands, and which are to be found."""
-    size = (CAMERA.width, CAMERA.height)
-    for depth, ir, boxes, visible in zip(batch.depth, batch.ir, batch.boxes, batch.visible, strict=True):
-        near, bright = (
-            np.asarray(cv2.resize(image.numpy(), size, interpolation=cv2.INTER_NEAREST)).astype(np.uint16)
-            for image in (depth, ir)
-        )
-        corners = boxes.double().numpy() * FRAME_PX
-        longer = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0)
-        wanted = (longer >= SMALLEST_HAND_PX) & (visible.numpy() >= LEAST_VISIBLE)
-        yield Frame(near, bright if bright.any() else None, CAMERA, 0, 0), corners, wanted
-
-
 def gather(pose: HandPosePipeline, batches: Sequence[SceneBatch]) -> Proposals:
     """The pipeline's proposals in rendered scenes."""
     rows: list[FloatArray] = []
     answers: list[bool] = []
     hands = frames = 0
-    for frame, boxes, wanted in tqdm([one for batch in batches for one in scene_frames(batch)], unit="frame"):
-        hands, frames = hands + int(wanted.sum()), frames + 1
-        for found in pose.propose(frame):
-            answer = _is_hand(found, boxes, wanted)
+    for scene in tqdm([one for batch in batches for one in scene_frames(batch)], unit="frame"):
+        hands, frames = hands + int(scene.wanted.sum()), frames + 1
+        for found in pose.propose(scene.frame):
+            answer = _is_hand(found, scene)
             if answer is not None:
                 rows.append(evidence(found[0].score, found[1]))
                 answers.append(answer)
@@ -98,14 +80,14 @@ def fit(proposals: Proposals) -> FloatArray:
     return minimize(loss, np.zeros(4)).x
 
 
-def _is_hand(found: Found, boxes: FloatArray, wanted: NDArray[np.bool_]) -> bool | None:
+def _is_hand(found: Found, scene: SceneFrame) -> bool | None:
     """Whether a proposal's joints lie on a hand; None for one that is not to be found, or off its place."""
     box = torch.from_numpy(joints_box(found[1], CAMERA)[None].astype(np.float64))
-    overlap = box_iou(box, torch.from_numpy(boxes))[0].numpy() if len(boxes) else np.zeros(1)
+    overlap = box_iou(box, torch.from_numpy(scene.boxes))[0].numpy() if len(scene.boxes) else np.zeros(1)
     best = int(overlap.argmax())
     if overlap[best] <= _UNCLEAR_IOU:
         return False
-    return True if overlap[best] >= _HAND_IOU and wanted[best] else None
+    return True if overlap[best] >= _HAND_IOU and scene.wanted[best] else None
 
 
 @command

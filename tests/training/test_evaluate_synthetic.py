@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.networks.a2j import anchor_grid
+from pipeline.errors import UsageError
+from pipeline.networks.a2j import A2J, anchor_grid
 from pipeline.synthetic.crops import CropBatch
-from pipeline.training.evaluate_synthetic import crop_points, hand_figures, predict_hands
+from pipeline.training.evaluate_synthetic import crop_points, evaluate_hands, hand_figures, predict_hands
 from pipeline.training.hand_task import hand_contract
 
 
@@ -66,3 +67,8 @@ def test_the_network_may_see_smaller_crops(size: int | None, off_px: float) -> N
     figures = hand_figures(model, [batch], size)  # type: ignore[arg-type]
     assert figures["mean_mm"] == pytest.approx(0.0, abs=8.0 * off_px)
     assert figures["within_20mm"] == 1.0
+
+
+def test_networks_of_other_crops_are_told_apart() -> None:
+    with pytest.raises(UsageError, match="metric crops"):
+        evaluate_hands(A2J(num_joints=14, width=0.125, head_width=8))

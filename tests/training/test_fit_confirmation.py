@@ -6,18 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from pipeline.confirmation import evidence, joints_box
-from pipeline.crop import CropPose, HandCrop
+from pipeline.confirmation import evidence
 from pipeline.frame import Frame
-from pipeline.hand import Detection
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
-from pipeline.networks.contracts import HandInput
-from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.fit_confirmation import CAMERA, Proposals, fit, gather, main, scene_frames
+from pipeline.training.fit_confirmation import Proposals, fit, gather, main
+from tests.training.test_evaluate_program import found, scene
 
 
 def test_the_weights_that_made_the_data_are_found() -> None:
@@ -29,30 +25,8 @@ def test_the_weights_that_made_the_data_are_found() -> None:
     assert fit(proposals) == pytest.approx(truth, abs=0.12)
 
 
-def scene() -> SceneBatch:
-    """A wall, and two hands that one could see, the second of them hardly."""
-    depth, ir = torch.full((1, 320, 320), 1000.0), torch.zeros(1, 320, 320)
-    boxes = torch.tensor([[40.0, 40.0, 80.0, 80.0], [200.0, 200.0, 240.0, 240.0]])
-    visible = torch.tensor([1.0, 0.1])
-    return SceneBatch(depth, ir, [boxes], [torch.tensor([0, 1])], [visible], [torch.zeros(2, 21, 3)])
-
-
-def test_scenes_become_frames_of_the_camera() -> None:
-    ((frame, boxes, wanted),) = scene_frames(scene())
-    assert frame.depth.shape == (CAMERA.height, CAMERA.width)
-    assert frame.ir is None
-    assert boxes[0].tolist() == [80.0, 72.0, 160.0, 144.0]
-    assert wanted.tolist() == [True, False]
-
-
 def test_proposals_on_hands_off_hands_and_on_hardly_visible_ones() -> None:
-    def found(u: float, v: float) -> tuple[Detection, CropPose]:
-        crop = HandCrop.around(np.array([u, v, 1000.0]), CAMERA, HandInput(size=64, crop_mm=256.0))
-        corners = np.array([[-32.0, -28.0, 1000.0], [32.0, 28.0, 1000.0]])
-        pose = CropPose(crop, corners * [1, 1, 0] + [u, v, 1000.0], np.full(2, 8.0), None, 3.0)
-        return Detection(joints_box(pose, CAMERA), 0.4, "left"), pose
-
-    on, off, hardly = found(120.0, 108.0), found(400.0, 100.0), found(440.0, 396.0)
+    on, off, hardly = found(120.0, 108.0, 0.4), found(400.0, 100.0, 0.4), found(440.0, 396.0, 0.4)
 
     def propose(frame: Frame) -> list[Any]:
         return [on, off, hardly]
