@@ -337,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the networks")
-    parser.add_argument("--max-hands", type=_count, metavar="N", help="at most N hands in a frame")
+    parser.add_argument("--max-hands", type=_count, metavar="N", help="at most N hands in a frame; fewer are found faster")
     parser.add_argument("--no-track", action="store_true", help="each frame for itself")
     parser.add_argument("--centernet", type=Path, metavar="FILE", help="weights of the hand detector")
     parser.add_argument("--a2j", type=Path, metavar="FILE", help="weights of the joint network")
