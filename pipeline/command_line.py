@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--video", type=_path, metavar="FILE.mp4", help="write what the window shows")
     parser.add_argument("--frames", type=_count, metavar="N", help="stop after N frames")
-    parser.add_argument("--max-hands", type=_count, metavar="N", help="at most N hands in a frame; fewer are found faster")
+    parser.add_argument(
+        "--max-hands", type=_count, metavar="N", help="at most N hands in a frame (few: faster)"
+    )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself: no ids, no smoothing")
     parser.add_argument("--centernet", type=_path, metavar="FILE", help="weights of the hand detector")
     parser.add_argument("--a2j", type=_path, metavar="FILE", help="weights of the joint network")

@@ -42,8 +42,8 @@ class HandPosePipeline:
 
     Args:
         engine: one of `pipeline.engines.ENGINES`.
-        max_hands: at most so many of a frame; None for all. Fewer are faster: where the detector is surest
-            is looked at first, and nowhere else if all of those are hands.
+        max_hands: at most so many of a frame; None for all. Fewer are faster: without tracking, where the
+            detector is surest is looked at first, and nowhere else if all of those are hands.
         track: for video: hands keep their identity from frame to frame, and the detector runs now and then.
         centernet, a2j: checkpoint files or networks; None for those that constants.py names.
         device: of the engine; None takes the best that is there.
@@ -120,7 +120,7 @@ class HandPosePipeline:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first. Without infrared the detector sees depth only."""
-        if not self._reader.confirms:
+        if not self.confirms:
             return self._detect(frame)[: self._max_hands]
         return [one for one, _ in self._find(frame, self._max_hands)]
 
@@ -148,6 +148,11 @@ class HandPosePipeline:
         """What the detector proposes, hands or not, with the joints read there; see `confirmation`."""
         return self._look_at(frame, proposals(self._detect(frame)))
 
+    @property
+    def confirms(self) -> bool:
+        """Whether the joint network decides which of the detector's proposals are hands."""
+        return self._reader.confirms
+
     # --- What tracking sees with: `pipeline.sight.Eyes` -----------------------------------------------------
 
     @property
@@ -162,7 +167,7 @@ class HandPosePipeline:
 
     def see(self, frame: Frame) -> list[Sighting]:
         """All detections with measured depth, and where their hands are."""
-        if self._reader.confirms:
+        if self.confirms:
             return [Sighting(one, pose.centre) for one, pose in self._find(frame)]
         return self._reader.locate(frame, self._detect(frame))
 
@@ -175,7 +180,7 @@ class HandPosePipeline:
     def _detect(self, frame: Frame) -> list[Detection]:
         start = perf_counter()
         found = self._detector(frame)
-        if not self._reader.confirms:  # the detector alone decides
+        if not self.confirms:  # the detector alone decides
             found = [one for one in found if one.score >= UNCONFIRMED_SCORE]
         self._detect_ms = 1e3 * (perf_counter() - start)
         return found
@@ -202,7 +207,7 @@ class HandPosePipeline:
 
     def _hands(self, frame: Frame) -> list[Hand]:
         """Each frame for itself."""
-        if self._reader.confirms:
+        if self.confirms:
             found = self._find(frame, self._max_hands)
         else:
             found = self._reader.read_detections(frame, self.detect(frame))

@@ -19,12 +19,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     failed = 0
     _check(options.recordings, settings)
-    with _stopped_once(), closing(process_all(options.recordings, settings, options.workers)) as outcomes:
+    with closing(process_all(options.recordings, settings, options.workers)) as outcomes:
         for outcome in _with_progress(outcomes, options):
             failed += outcome.error is not None
             print(_sentence(outcome), file=sys.stderr if outcome.error else sys.stdout)
@@ -237,10 +238,15 @@ def _as_completed(futures: Iterable[Future[Outcome]]) -> Iterator[Future[Outcome
 
     A signal that another thread than the main one happens to receive waits until the main one wakes.
     """
-    waiting = set(futures)
+    done: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    waiting = 0
+    for future in futures:
+        waiting += 1
+        future.add_done_callback(done.put)
     while waiting:
-        done, waiting = wait(waiting, timeout=_WAKE_S, return_when=FIRST_COMPLETED)
-        yield from done
+        with suppress(Empty):
+            yield done.get(timeout=_WAKE_S)
+            waiting -= 1
 
 
 @contextmanager
@@ -259,22 +265,17 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown()
 
 
-@contextmanager
-def _stopped_once() -> Iterator[None]:
+def _stop_once() -> None:
     """The first Ctrl-C or SIGTERM raises an exception, so that workers end too; more of them do nothing."""
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
 
     def stop(number: int, _: object) -> None:
-        for other in before:
+        for other in numbers:
             signal.signal(other, lambda *_: None)
-        before.clear()  # for good: the program ends
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in numbers:
+        signal.signal(number, stop)
 
 
 def _ignore_interrupts() -> None:
@@ -337,7 +338,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the networks")
-    parser.add_argument("--max-hands", type=_count, metavar="N", help="at most N hands in a frame; fewer are found faster")
+    parser.add_argument(
+        "--max-hands", type=_count, metavar="N", help="at most N hands in a frame (few: faster)"
+    )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself")
     parser.add_argument("--centernet", type=Path, metavar="FILE", help="weights of the hand detector")
     parser.add_argument("--a2j", type=Path, metavar="FILE", help="weights of the joint network")
@@ -345,4 +348,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    _stop_once()
     sys.exit(main())

@@ -151,6 +151,8 @@ def test_no_more_is_looked_at_than_hands_are_wanted(
     (first, second), both = found(None, sure, fainter)
     assert (found(1, sure, fainter), both) == (([first], 1), 2)
     assert found(2, sure, fainter) == ([first, second], 2)
+    monkeypatch.setattr(pose, "_max_hands", 1)
+    assert len(pose.see(frame)) == 2  # tracking wants to know all of them
     # Where the surest proposal is no hand, the others are looked at.
     assert found(1, sure, surer)[0] == [second]
     pose._reader.contract = replace(HANDS, least_score=0.3)

@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--coordinates", choices=["uvd", "xyz"], help="of the joints (default: usual for the data set)"
     )
-    what.add_argument("--synthetic", action="store_true", help="both networks on rendered data")
+    what.add_argument(
+        "--synthetic", action="store_true", help="both networks, and the program, on rendered data"
+    )
     what.add_argument("--real", type=Path, metavar="DIR", help="both networks on annotated real frames")
     what.add_argument(
         "--recorded", type=Path, metavar="DIR", help="the detector on your own recorded, annotated frames"
@@ -172,15 +174,17 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
     from pipeline.hand_pose import HandPosePipeline
     from pipeline.networks.checkpoints import load_a2j, load_centernet
-    from pipeline.training.evaluate_program import evaluate_program
-    from pipeline.training.evaluate_synthetic import evaluate_hands, evaluate_scenes
+    from pipeline.training.evaluate_program import program_figures
+    from pipeline.training.evaluate_synthetic import TEST_SCENES, evaluate_hands, scene_figures
+    from pipeline.training.rendered import TEST_SEED, fixed_scenes
 
-    figures = {
-        "hands": evaluate_hands(load_a2j(a2j)),
-        "scenes": evaluate_scenes(load_centernet(centernet)),
-    }
+    figures = {"hands": evaluate_hands(load_a2j(a2j))}
+    scenes = fixed_scenes(TEST_SCENES, TEST_SEED)
+    figures["scenes"] = scene_figures(load_centernet(centernet), scenes)
     pose = HandPosePipeline(centernet=centernet, a2j=a2j)
-    return {**figures, "program": evaluate_program(pose)} if pose.one_sided else figures
+    if pose.confirms:
+        figures["program"] = program_figures(pose, scenes)
+    return figures
 
 
 def _common_nyu_joints(predicted: JointTable, truth: JointTable) -> tuple[JointTable, JointTable]:

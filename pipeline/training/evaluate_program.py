@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from pipeline.confirmation import confirmed
 from pipeline.frame import DepthCamera, Frame
+from pipeline.hand import Handedness
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.evaluate_synthetic import FRAME_PX, LOWEST_SCORE, SMALLEST_HAND_PX
-from pipeline.training.metrics import LEAST_VISIBLE, ImageBoxes, handedness_accuracy, precision_recall
-from pipeline.training.rendered import TEST_SEED, fixed_scenes
+from pipeline.training.evaluate_synthetic import FRAME_PX, LOWEST_SCORE, to_be_found
+from pipeline.training.metrics import ImageBoxes, handedness_accuracy, precision_recall
 
 CAMERA = DepthCamera(640, 576, 504.6, 504.7, 320.0, 288.0)  # about that of most scenes
-_CLASSES = {"left": 0, "right": 1}  # as the scenes number them
+_CLASSES: dict[Handedness | None, int] = {"left": 0, "right": 1}  # as the scenes number them
 
 
 class SceneFrame(NamedTuple):
@@ -49,15 +49,9 @@ def scene_frames(batch: SceneBatch) -> Iterator[SceneFrame]:
             for image in (depth, ir)
         )
         corners = boxes.double().numpy() * FRAME_PX
-        longer = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0)
-        wanted = (longer >= SMALLEST_HAND_PX) & (visible.numpy() >= LEAST_VISIBLE)
+        wanted = to_be_found(corners, visible.numpy())
         frame = Frame(near, bright if bright.any() else None, CAMERA, 0, 0)
         yield SceneFrame(frame, corners, sides.numpy(), wanted)
-
-
-def evaluate_program(pose: HandPosePipeline, count: int = 512, seed: int = TEST_SEED) -> dict[str, float]:
-    """`program_figures` on the first `count` scenes of a fixed set, rendered on the CPU."""
-    return program_figures(pose, fixed_scenes(count, seed))
 
 
 def program_figures(pose: HandPosePipeline, batches: Sequence[SceneBatch]) -> dict[str, float]:
@@ -80,7 +74,7 @@ def _found(pose: HandPosePipeline, scene: SceneFrame) -> ImageBoxes:
         np.array([hand.box for hand in hands]).reshape(-1, 4),
         np.array([hand.score for hand in hands]),
         scene.boxes,
-        np.array([_CLASSES[hand.handedness] for hand in hands if hand.handedness], np.int64),
+        np.array([_CLASSES[hand.handedness] for hand in hands], np.int64),
         scene.sides,
         ~scene.wanted,
     )

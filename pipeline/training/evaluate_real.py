@@ -158,7 +158,8 @@ def read_frames(folder: Path) -> Iterable[RealFrame]:
 
 
 def write_pictures(folder: Path, drawn: Sequence[tuple[str, Image]], columns: int = 6) -> None:
-    """A file for each picture, and `sheet.png` with all of them, in a folder that is there."""
+    """A file for each picture, and `sheet.png` with all of them."""
+    _make_folder(folder)
     for name, picture in drawn:
         _write_picture(folder / f"{name}.png", picture)
     small = [

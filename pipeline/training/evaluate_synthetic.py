@@ -26,7 +26,7 @@ from pipeline.training.metrics import (
     precision_recall,
     worst_joint_shares,
 )
-from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scene_crops, fixed_scenes
+from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scene_crops
 from pipeline.training.warp import palm_roll, rotation, sample_nearest
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ FloatArray = NDArray[np.float64]
 MARGIN = 1.5  # side of the rendered hands over that of the network's input
 
 WRIST, TIPS = 0, [4, 8, 12, 16, 20]
+TEST_SCENES = 512  # of the fixed set
 SMALLEST_HAND_PX = 20.0  # longer side in the 640x576 image
 FRAME_PX = np.array([640 / 320, 576 / 320] * 2)  # frame px for one px of the rendered scenes
 _CHUNK = 64  # crops that are read at once
@@ -225,11 +226,6 @@ def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:
 
 
 # --- Scenes --------------------------------------------------------------------------------------------
-def evaluate_scenes(model: CenterNet, count: int = 512, seed: int = TEST_SEED) -> dict[str, float]:
-    """`scene_figures` on the first `count` scenes of a fixed set, rendered on the CPU."""
-    return scene_figures(model, fixed_scenes(count, seed))
-
-
 def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, float]:
     """Average precision and handedness.
 
@@ -255,10 +251,20 @@ def scene_boxes(model: CenterNet, batch: SceneBatch) -> list[ImageBoxes]:
         found, batch.boxes, batch.classes, batch.visible, strict=True
     ):
         hands = truth.cpu().double().numpy() * FRAME_PX
-        longer = (hands[:, 2:] - hands[:, :2]).max(axis=1, initial=0.0)
-        ignored = (longer < SMALLEST_HAND_PX) | (visible.cpu().numpy() < LEAST_VISIBLE)
+        ignored = ~to_be_found(hands, visible.cpu().numpy())
         images.append(ImageBoxes(boxes * FRAME_PX, scores, hands, classes, sides.cpu().numpy(), ignored))
     return images
+
+
+def to_be_found(boxes: FloatArray, visible: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(K,) hands that count: not too small, not hidden.
+
+    Args:
+        boxes: (K, 4) px of a 640x576 frame.
+        visible: (K,) share of the outline that shows.
+    """
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+    return (longer >= SMALLEST_HAND_PX) & (visible >= LEAST_VISIBLE)
 
 
 @torch.no_grad()

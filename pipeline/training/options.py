@@ -58,6 +58,10 @@ class DataChoice:
     kind: str | None
     folders: list[Path]
 
+    def __str__(self) -> str:
+        """What a resumed run must share: the folders may have been moved."""
+        return " ".join([str(self.kind), *(folder.resolve().name for folder in self.folders)])
+
 
 def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     """Adds the options of `LoopOptions`, --device, --threads and --init."""
@@ -100,10 +104,10 @@ def loop_options(arguments: argparse.Namespace, of_task: Sequence[str] = ()) -> 
 
 
 def typed(value: object) -> str:
-    """An option's value as one types it: 0.5:128,0.92:192 for pairs, nyu DIR for a list of words."""
-    if isinstance(value, tuple):
-        return ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """An option's value as one types it: 0.5:128,0.92:192 for pairs."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
 
 
 def data_choice(

@@ -164,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
         return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin"))
     check_single(arguments.init, arguments.light)
+    arguments.data = data
     return train(
         arguments,
         authors_presets(RECIPES[data.kind]),

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
+from pipeline.networks.preprocess import detector_input
 from pipeline.synthetic.scenes import SceneBatch
 from pipeline.training import train_centernet
 from pipeline.training.evaluate_synthetic import scene_boxes, scene_figures
@@ -96,9 +98,15 @@ def test_a_network_may_do_without_infrared(tmp_path: Path) -> None:
     run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--device", "cpu"]
     call = [*run, "--out", str(tmp_path), "--width", "0.125", "--stages", "2:64", "--channels", "depth"]
     assert train_centernet.main([*call, "--steps", "1"]) == 0
-    assert load_centernet(tmp_path / "last.pth").contract.channels == "depth"
-    call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth")]
+    contract = load_centernet(tmp_path / "last.pth").contract
+    depth, ir = np.random.default_rng(0).integers(0, 3000, (2, 64, 64)).astype(np.uint16)
+    assert np.array_equal(detector_input(depth, ir, contract), detector_input(depth, None, contract))
+    call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth"), "--stages", "2:64"]
     assert train_centernet.main([*call, "--steps", "1", "--channels", "fused"]) == 2  # the weights tell
+    assert train_centernet.main([*call, "--steps", "1"]) == 0
+    resumed = [*run, "--out", str(tmp_path / "more"), "--stages", "2:64", "--steps", "2", "--resume"]
+    assert train_centernet.main(resumed) == 2  # it is not fused
+    assert train_centernet.main([*resumed, "--channels", "depth", "--width", "0.125"]) == 0
 
 
 def test_scenes_without_any_hand_are_packed_too() -> None:
