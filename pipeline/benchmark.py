@@ -32,6 +32,7 @@ from pipeline.benchmark_contenders import (
     our_networks,
     scenes_with_hands,
 )
+from pipeline.command_line import at_least_one
 from pipeline.constants import (
     A2J_CHECKPOINT,
     A2J_LIGHT_CHECKPOINT,
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     centernet, a2j = light if options.light else standard
     networks = Networks(options.centernet or centernet, options.a2j or a2j, originals)
-    rows, peaks = measure(devices, kinds, networks, options.seconds)
+    rows, peaks = measure(devices, kinds, networks, options.seconds, options.in_a_row)
     print(markdown(rows))
     print(f"\n{ratios(rows)}\n" if ratios(rows) else "")
     print(f"Floor, by the peak of a matrix product: {_told(peaks)}; {machine()}.")
@@ -107,7 +108,7 @@ class Networks:
 
 
 def measure(
-    devices: Sequence[str], kinds: Sequence[Kind], networks: Networks, seconds: float
+    devices: Sequence[str], kinds: Sequence[Kind], networks: Networks, seconds: float, in_a_row: int = 1
 ) -> tuple[list[Row], dict[str, float]]:
     """Times of the networks and of whole frames, and the peak of each device, GFLOP/s.
 
@@ -116,6 +117,7 @@ def measure(
         kinds: engines that are there.
         networks: that they run.
         seconds: for each of the two parts.
+        in_a_row: of `timed`.
 
     Raises:
         HandPoseError: a checkpoint cannot be read, or an engine does not work.
@@ -124,19 +126,23 @@ def measure(
     scenes = scenes_with_hands()
     ours = (networks.centernet, networks.a2j)
     single = [*original_networks(devices, networks.originals), *our_networks(devices, kinds, *ours)]
-    rows = timed(single, seconds, peaks)
+    rows = timed(single, seconds, peaks, in_a_row)
     whole = [*original_frames(devices, scenes), *our_frames(kinds, *ours, scenes)]
-    rows += timed(whole, seconds, {})
+    rows += timed(whole, seconds, {}, in_a_row)
     return rows, {device: peak.gflops for device, peak in peaks.items()}
 
 
-def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, Peak]) -> list[Row]:
+def timed(
+    contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, Peak], in_a_row: int = 1
+) -> list[Row]:
     """Calls all in turn until the time is over; each once before that.
 
     Args:
         contenders: that take part.
         seconds: in all; each is called a few times in any case.
         peaks: of the devices, measured in turn with the contenders; shares of those left out are unknown.
+        in_a_row: calls of a contender at its turn. The first finds the caches full of the others' weights:
+            of more than one it is not counted.
     """
     times: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
@@ -144,9 +150,11 @@ def timed(contenders: Sequence[Contender], seconds: float, peaks: Mapping[str, P
     end = perf_counter() + seconds
     while len(times[-1]) < _LEAST_ROUNDS or perf_counter() < end:
         for contender, spent in zip(contenders, times, strict=True):
-            start = perf_counter()
-            contender.call()
-            spent.append(1e3 * (perf_counter() - start))
+            for call in range(in_a_row):
+                start = perf_counter()
+                contender.call()
+                if call or in_a_row == 1:
+                    spent.append(1e3 * (perf_counter() - start))
         for peak in peaks.values():
             peak.measure()
     rows = []
@@ -288,6 +296,13 @@ def _parser() -> argparse.ArgumentParser:
         "--originals", action="store_true", help="the original's networks by each engine, not PyTorch's only"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="for the networks, and for the frames")
+    parser.add_argument(
+        "--in-a-row",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="calls at each turn; of several the first, with others' weights in the caches, is left out",
+    )
     parser.add_argument("--centernet", type=Path, metavar="FILE", help="instead of the shipped one")
     parser.add_argument("--a2j", type=Path, metavar="FILE", help="instead of the shipped one")
     parser.add_argument("--light", action="store_true", help="the shipped networks for small machines")

@@ -76,7 +76,8 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _count(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
     try:
         number = int(text)
     except ValueError:
@@ -118,9 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         help="write the hands of each frame as JSON Lines; - is standard output",
     )
     parser.add_argument("--video", type=_path, metavar="FILE.mp4", help="write what the window shows")
-    parser.add_argument("--frames", type=_count, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=at_least_one, metavar="N", help="stop after N frames")
     parser.add_argument(
-        "--max-hands", type=_count, metavar="N", help="at most N hands in a frame (few: faster)"
+        "--max-hands", type=at_least_one, metavar="N", help="at most N hands in a frame (few: faster)"
     )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself: no ids, no smoothing")
     parser.add_argument("--centernet", type=_path, metavar="FILE", help="weights of the hand detector")

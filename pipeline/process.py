@@ -29,7 +29,7 @@ from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from pipeline.command_line import ENGINES
+from pipeline.command_line import ENGINES, at_least_one
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
 
 if TYPE_CHECKING:
@@ -320,13 +320,6 @@ def _sentence(outcome: Outcome) -> str:
     return f"{outcome.output}: {outcome.frames} frames in {outcome.seconds:.1f} s"
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m pipeline.process",
@@ -336,10 +329,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="FILE.mkv or a folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the networks")
     parser.add_argument(
-        "--max-hands", type=_count, metavar="N", help="at most N hands in a frame (few: faster)"
+        "--max-hands", type=at_least_one, metavar="N", help="at most N hands in a frame (few: faster)"
     )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself")
     parser.add_argument("--centernet", type=Path, metavar="FILE", help="weights of the hand detector")

@@ -35,6 +35,19 @@ def test_contenders_run_in_turn_and_equally_often() -> None:
     assert all(row.median_ms <= row.p95_ms for row in rows)
 
 
+def test_of_calls_in_a_row_the_first_does_not_count() -> None:
+    calls: list[str] = []
+
+    def call(name: str) -> None:
+        time.sleep(0.02 if calls[-1:] != [name] else 0.0)  # the first after another one is slow
+        calls.append(name)
+
+    contenders = [Contender(name, "", lambda name=name: call(name)) for name in "ab"]  # type: ignore[misc]
+    assert all(row.median_ms > 15 for row in timed(contenders, 0.0, {}))
+    assert all(row.median_ms < 15 for row in timed(contenders, 0.0, {}, in_a_row=3))
+    assert "".join(calls[-6:]) == "aaabbb"
+
+
 class Rising(Peak):
     """A peak that is twice as high at each look."""
 
@@ -167,7 +180,7 @@ def test_scenes_hold_as_many_hands_as_they_say(monkeypatch: pytest.MonkeyPatch) 
 def test_light_networks_are_the_shipped_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[benchmark.Networks] = []
 
-    def measure(devices: object, kinds: object, networks: benchmark.Networks, seconds: float) -> object:
+    def measure(devices: object, kinds: object, networks: benchmark.Networks, *_: object) -> object:
         taken.append(networks)
         return [], {}
 
