@@ -133,12 +133,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     data = data_choice(parser, arguments.data, ["real"])
     check_start(arguments.init, {name: getattr(arguments, name) for name in ("width", "light", "channels")})
+    if data.kind is not None:
+        check_single(arguments.init, arguments.light)
     if arguments.init:
         arguments.channels = load_centernet(arguments.init[0]).contract.channels
     arguments.channels = arguments.channels or "fused"
     if data.kind is None:
         return train(arguments, PRESETS, make_task, ("replay", "block", "stages", "channels"))
-    check_single(arguments.init, arguments.light)
     arguments.data = data
 
     def recorded_task(given: argparse.Namespace, place: Place) -> Task:
