@@ -70,8 +70,9 @@ class HandPosePipeline:
         device: str | None = None,
         threads: int | None = CPU_THREADS,
     ) -> None:
-        if max_hands is not None and max_hands < 1:
-            raise UsageError(f"max_hands must be at least 1, found {max_hands}: leave it out for all hands")
+        for name, number in (("max_hands", max_hands), ("threads", threads)):
+            if number is not None and not (isinstance(number, int) and number >= 1):
+                raise UsageError(f"{name} must be a whole number from 1 on, not {number!r}: or leave it out")
         detector_file = hand_file = None
         if not isinstance(centernet, CenterNet):
             shipped = CENTERNET_LIGHT_CHECKPOINT if LIGHT_NETWORKS else CENTERNET_CHECKPOINT

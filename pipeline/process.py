@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -253,7 +254,7 @@ def _as_completed(futures: Iterable[Future[Outcome]]) -> Iterator[Future[Outcome
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that do not outlive the block, even if it is left by Ctrl-C."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_work)
     try:
         yield pool
     except BaseException:
@@ -278,9 +279,17 @@ def _stop_once() -> None:
         signal.signal(number, stop)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal: the first one decides."""
+def _begin_work() -> None:
+    """In a new process: ends it with the first one, which alone decides about Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _check(recordings: Sequence[Path], settings: Settings) -> None:

@@ -173,10 +173,9 @@ class Tracker:
                 self._confirm(track)
         else:
             track.trust -= quality.doubtful
-            track.score *= TRACK_SCORE_DECAY
 
     def _doubt(self, camera: DepthCamera, looked: bool, seen: Sequence[Track]) -> None:
-        """Takes trust from tracks that the detector did not see, and from those that may be one hand.
+        """Takes trust and score from tracks that the detector overlooked, trust from those of one hand.
 
         A hand in the image of another one, but not at its place, may be hidden from the detector; where the
         joint network clearly sees a hand, the detector is believed only after a while.
@@ -184,6 +183,7 @@ class Tracker:
         for track in self._tracks:
             if not looked or track in seen:
                 continue
+            track.score *= TRACK_SCORE_DECAY
             shadowed = any(
                 not track.may_be(other) and track.overlap(other, camera) > TRACK_SHADOW_IOU for other in seen
             )

@@ -95,8 +95,9 @@ def test_missing_default_weights_name_the_command(monkeypatch: pytest.MonkeyPatc
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(UsageError, match="max_hands"):
-        make(max_hands=0)
+    for name, number in (("max_hands", 0), ("max_hands", 1.5), ("max_hands", "2"), ("threads", 0)):
+        with pytest.raises(UsageError, match=name):
+            make(**{name: number})
     with pytest.raises(UsageError, match="steam"):
         make(engine="steam")
 

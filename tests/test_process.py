@@ -138,6 +138,7 @@ def test_wrong_use_is_told_before_anything_is_done(
     [
         ([signal.SIGINT], [130]),
         ([signal.SIGTERM], [143]),
+        ([signal.SIGKILL], [-signal.SIGKILL]),
         ([signal.SIGTERM, signal.SIGINT, signal.SIGTERM], [130, 143]),  # whichever is seen first
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.constants import TRACK_DETECT_EVERY, TRACK_MEMORY_S, TRACK_SEARCH_EVERY
+from pipeline.constants import TRACK_DETECT_EVERY, TRACK_MEMORY_S, TRACK_SCORE_DECAY, TRACK_SEARCH_EVERY
 from pipeline.frame import Frame
 from pipeline.hand import HAND_21, Handedness
 from pipeline.tracking import Tracker
@@ -223,12 +223,17 @@ def test_the_detector_rests_when_there_is_no_room() -> None:
     assert [k for k, _ in eyes.looks] == [0, 1]
 
 
-def test_scores_fall_while_the_detector_does_not_look() -> None:
-    eyes = ScriptedEyes([Actor(still(0))])
-    scores = [hands[0].score for hands in play(eyes, 12)[1:]]
-    assert scores[0] == pytest.approx(0.9)
-    assert all(np.diff(scores[:TRACK_DETECT_EVERY]) < 0)
-    assert max(scores) == pytest.approx(0.9)
+@pytest.mark.parametrize("room", [{}, {"max_hands": 1}])
+def test_scores_stay_while_the_detector_does_not_look(room: dict[str, int]) -> None:
+    frames = play(ScriptedEyes([Actor(still(0))]), 300, **room)
+    assert [hands[0].score for hands in frames[1:]] == pytest.approx([0.9] * 299)
+
+
+def test_scores_fall_each_time_the_detector_overlooks_a_hand() -> None:
+    looks_at = 1 + TRACK_DETECT_EVERY
+    eyes = ScriptedEyes([Actor(still(0), overlooked=lambda k: k == looks_at)])
+    scores = [hands[0].score for hands in play(eyes, looks_at + 2)[1:]]
+    assert scores[-3:] == pytest.approx([0.9, 0.9 * TRACK_SCORE_DECAY, 0.9])
 
 
 def test_all_hands_are_read_in_one_batch() -> None:
