@@ -190,7 +190,8 @@ def our_frames(
         device = _device(kind)
         pose = HandPosePipeline(kind.name, centernet=centernet, a2j=a2j, device=device)
         for hands, those in scenes.items():
-            few = HandPosePipeline(kind.name, hands, centernet=centernet, a2j=a2j, device=device)
+            few = copy.copy(pose)  # the same engines
+            few.max_hands = hands
             detected, wanted = (_in_turn([partial(p, one.frame) for one in those]) for p in (pose, few))
             tracked = _in_turn([_following(pose, one) for one in those])
             ways = {"detected": detected, f"detected, at most {hands}": wanted, "tracked": tracked}

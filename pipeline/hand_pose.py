@@ -51,6 +51,7 @@ class HandPosePipeline:
 
     Attributes:
         track: may be changed between frames.
+        max_hands: may be changed between frames that are read each for itself.
         smooth: whether the joints of tracked hands are filtered; may be changed between frames.
         timings: of the last frame; detect_ms is 0 if the detector did not run.
 
@@ -91,7 +92,7 @@ class HandPosePipeline:
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)
         self._reader = HandReader(joints, a2j.contract, a2j.side_head is not None)
-        self._max_hands = max_hands
+        self.max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()
         self._detect_ms = 0.0
@@ -117,13 +118,13 @@ class HandPosePipeline:
 
     def reset(self) -> None:
         """Forgets all tracks: another video begins."""
-        self._tracker = Tracker(self.skeleton, self._max_hands)
+        self._tracker = Tracker(self.skeleton, self.max_hands)
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first. Without infrared the detector sees depth only."""
         if not self.confirms:
-            return self._detect(frame)[: self._max_hands]
-        return [one for one, _ in self._find(frame, self._max_hands)]
+            return self._detect(frame)[: self.max_hands]
+        return [one for one, _ in self._find(frame, self.max_hands)]
 
     def estimate(
         self, frame: Frame, boxes: ArrayLike, handedness: Sequence[Handedness] | None = None
@@ -209,7 +210,7 @@ class HandPosePipeline:
     def _hands(self, frame: Frame) -> list[Hand]:
         """Each frame for itself."""
         if self.confirms:
-            found = self._find(frame, self._max_hands)
+            found = self._find(frame, self.max_hands)
         else:
             found = self._reader.read_detections(frame, self.detect(frame))
         return [self._hand(frame.camera, *one) for one in found]

@@ -142,7 +142,7 @@ def test_no_more_is_looked_at_than_hands_are_wanted(
     ) -> tuple[list[float], int]:
         """Left edges of the hands' boxes, and the number of crops that were looked at."""
         engine = NearestPoint()
-        monkeypatch.setattr(pose, "_max_hands", most)
+        monkeypatch.setattr(pose, "max_hands", most)
         pose._reader.engine, pose._detector.engine = engine, FakeDetector(*boxes)
         hands = pose(frame)
         assert pose.detect(frame)[0].box[0] == hands[0].box[0]
@@ -152,7 +152,7 @@ def test_no_more_is_looked_at_than_hands_are_wanted(
     (first, second), both = found(None, sure, fainter)
     assert (found(1, sure, fainter), both) == (([first], 1), 2)
     assert found(2, sure, fainter) == ([first, second], 2)
-    monkeypatch.setattr(pose, "_max_hands", 1)
+    monkeypatch.setattr(pose, "max_hands", 1)
     assert len(pose.see(frame)) == 2  # tracking wants to know all of them
     # Where the surest proposal is no hand, the others are looked at.
     assert found(1, sure, surer)[0] == [second]
