@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.synthetic.bodies import PARENTS
+from pipeline.synthetic.bodies import PARENTS, bone_number
 from pipeline.synthetic.crops import DEPTH_RANGE_MM, FOCAL_PX, enlarged
 from pipeline.synthetic.people import PosedPeople
 from pipeline.synthetic.sampling import Sampler
@@ -17,6 +17,8 @@ from pipeline.synthetic.staging import sample_scene
 
 _HAND_SHARE = 0.55  # of the crops that are centred on a hand
 _BODY_SHARE = 0.65  # of the others that are centred on a person, not on the room
+_HEAD_SHARE = 0.3  # of these that are centred on a head: a part of a face is as large as a fist
+_HEAD_REACH = 2.0  # a head ends so many necks above the neck's end
 _NEAREST_M = 0.25
 _FEWEST_PX = 16
 _BEHIND_M = 0.011  # joints lie so far behind the surface, as `pipeline.constants.FLESH_MM`
@@ -170,9 +172,11 @@ def _aimed(scene: Scene, posed: PosedPeople, sampler: Sampler) -> _Aim:
     picked = hands[person, side]
     wanted = sampler.chance(_HAND_SHARE, count) & peopled & (picked[..., 2].amin(1) > _NEAREST_M)
 
-    bone = sampler.integers(len(PARENTS), count)
+    on_head = sampler.chance(_HEAD_SHARE, count)
+    bone = torch.where(on_head, bone_number("head"), sampler.integers(len(PARENTS), count))
     parent = torch.tensor(PARENTS, device=device).clamp(min=0)[bone]
-    on_bone = torch.lerp(bones[person, parent], bones[person, bone], sampler.uniform(count, 1))
+    along = sampler.uniform(count, 1) * torch.where(on_head, 1 + _HEAD_REACH, 1.0)[:, None]
+    on_bone = torch.lerp(bones[person, parent], bones[person, bone], along)
     on_bone = on_bone + 0.04 * sampler.normal(count, 3)
     on_body = sampler.chance(_BODY_SHARE, count) & peopled & (on_bone[:, 2] > _NEAREST_M)
     point = torch.where(on_body[:, None], on_bone, point)

@@ -6,10 +6,15 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.hand import HAND_21, Skeleton
 from pipeline.training.warp import palm_roll, rotation, sample_nearest
+
+_STEEP_MM = 30.0  # of depth from a pixel to the next but one: such places are lost first
+_FRAYED = 0.6  # most of the fine noise, beside the coarse
+_LOST_ABOVE = (0.3, 2.3)  # the noise that is lost, from half of a crop to next to nothing
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class HandAugmentation:
         depth_mm: largest shift along the optical axis.
         noise_mm: largest standard deviation of the noise added to a crop.
         erase: share of the crops in which a rectangle is missing or covered.
+        torn: share of the crops of which ragged parts are missing, as where structured light finds no match.
         skeleton: of the joints.
     """
 
@@ -41,6 +47,7 @@ class HandAugmentation:
     depth_mm: float = 12.0
     noise_mm: float = 2.5
     erase: float = 0.3
+    torn: float = 0.2
     skeleton: Skeleton = HAND_21
 
     def __call__(
@@ -83,7 +90,7 @@ class HandAugmentation:
         depth = moved * _per_image(scale) + _per_image(depth_shift / self.depth_range_mm)
         depth = (depth + speckle * _per_image(noise / self.depth_range_mm)).clamp(-1.0, 1.0)
         varied = torch.where(moved < 1.0, depth, 1.0)
-        varied = self._erased(varied, generator)
+        varied = self._torn(self._erased(varied, generator), generator)
 
         uv = (joints[..., :2] - (given - 1) / 2) @ linear.transpose(1, 2) + shift[:, None] + (size - 1) / 2
         z = (
@@ -104,6 +111,24 @@ class HandAugmentation:
         )
         hit = (rows[:, :, None] & columns[:, None, :] & chosen[:, None, None])[:, None]  # (N, 1, S, S)
         return torch.where(hit, _per_image(torch.where(missing, 1.0, draw[:, 6] - 0.8)), images)
+
+    def _torn(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Islands and shreds: noise of two scales decides what is lost, steep places first."""
+        side, device = images.shape[-1], images.device
+        draw = torch.rand(len(images), 3, generator=generator, device=device)
+        chosen = (draw[:, 0] < self.torn).nonzero().squeeze(1)
+        if not len(chosen):
+            return images
+        whole = images[chosen]
+        steep = (-F.max_pool2d(-whole, 3, 1, 1) - F.max_pool2d(whole, 3, 1, 1)).abs()
+        weak = (steep * (self.depth_range_mm / _STEEP_MM)).clamp(max=1.0)
+        for cells, strength in ((5, torch.ones_like(chosen)), (side // 4, _FRAYED * draw[chosen, 1])):
+            noise = torch.randn(len(chosen), 1, cells, cells, generator=generator, device=device)
+            smooth = F.interpolate(noise, (side, side), mode="bilinear", align_corners=True)
+            weak += _per_image(strength) * smooth
+        low, high = _LOST_ABOVE
+        torn = torch.where(weak > _per_image(low + (high - low) * draw[chosen, 2]), 1.0, whole)
+        return images.index_copy(0, chosen, torn)
 
 
 def _per_image(values: Tensor) -> Tensor:

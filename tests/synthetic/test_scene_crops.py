@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from pipeline.synthetic.scene_crops import SceneCropBatch, SceneCropGenerator
+from pipeline.synthetic.bodies import bone_number
+from pipeline.synthetic.sampling import Sampler
+from pipeline.synthetic.scene_crops import SceneCropBatch, SceneCropGenerator, _aimed
+from pipeline.synthetic.scenes import pose_bank, scene_renderer
+from pipeline.synthetic.staging import sample_scene
 
 SIZE, CROP_MM = 96, 325.0
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +59,15 @@ def test_where_no_hand_is_there_are_no_joints(batch: SceneCropBatch) -> None:
     assert not batch.joints[batch.present == 0].any()
     measured = batch.images[batch.present == 0] < 1
     assert measured.flatten(1).any(1).all()
+
+
+def test_heads_are_among_what_is_no_hand() -> None:
+    """A point of the head's upper half is the middle of some crops: the neck's bone ends well below."""
+    sampler = Sampler("cpu", 5)
+    scene, posed = sample_scene(256, scene_renderer(CPU).people, pose_bank(CPU, 256), sampler)
+    aim = _aimed(scene, posed, sampler)
+    place = scene.place[:, None] + posed.body_joints[:, [bone_number("neck"), bone_number("head")]]
+    neck, head = (place @ scene.camera[scene.image].transpose(1, 2)).unbind(1)
+    upper = head + (head - neck)
+    away = (aim.point[scene.image] - upper).norm(dim=1)
+    assert int(((aim.hand[scene.image] < 0) & (away < 0.1)).sum()) >= 6

@@ -11,7 +11,7 @@ from pipeline.hand import Skeleton
 from pipeline.training.augment_hands import HandAugmentation
 
 FINGER = Skeleton(("wrist", "index_mcp"), ((0, 1),), (-1, 1))
-QUIET: dict[str, Any] = {"noise_mm": 0.0, "erase": 0.0, "skeleton": FINGER}
+QUIET: dict[str, Any] = {"noise_mm": 0.0, "erase": 0.0, "torn": 0.0, "skeleton": FINGER}
 
 
 def blobs(count: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,3 +90,16 @@ def test_upright_hands_point_up_but_for_the_spread() -> None:
     angle = torch.atan2(right, -down)
     assert abs(float(angle.mean())) < 0.06
     assert float(angle.std()) == pytest.approx(0.2, rel=0.2)
+
+
+def test_torn_crops_lose_parts_and_change_in_nothing_else() -> None:
+    images, joints = blobs(64, 128)
+    still = {"roll": 0.0, "scale": 0.0, "shift_px": 0.0, "depth_mm": 0.0, **QUIET, "torn": 0.5}
+    augment = HandAugmentation(150.0, 2.0, **still)
+    torn, labels = augment(images, joints, 128, torch.Generator().manual_seed(2))
+    lost = (torn == 1) & (images < 1)
+    torch.testing.assert_close(torn[~lost], images[~lost], rtol=0, atol=1e-6)
+    torch.testing.assert_close(labels, joints, rtol=0, atol=1e-4)
+    share = lost.flatten(1).sum(1) / (images < 1).flatten(1).sum(1)
+    assert 16 < int((share > 0).sum()) < 48
+    assert 0.1 < float(share[share > 0].mean()) < 0.6  # something is left of most

@@ -66,7 +66,7 @@ def trained(hands: HandTask, steps: int) -> list[dict[str, float]]:
 
 def test_a_short_run_learns_joints_sides_and_presence() -> None:
     hands = task()
-    history = trained(hands, 60)
+    history = trained(hands, 75)
     assert history[-1]["joints"] < 0.6 * history[0]["joints"]
     assert history[-1]["side"] < 0.6 * history[0]["side"]
     assert history[-1]["presence"] < 0.6 * history[0]["presence"]
