@@ -1,6 +1,7 @@
 """A2J's task on simple hands: joints, sides by mirrored crops, and a light network that is taught."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def task(networks: int = 1, side_head: bool = True) -> HandTask:
         ]
     )
     data = HandData(slopes, 0, 0, BATCH, 2, block=32, render_in_scenes=in_scenes)
-    return HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)])
+    hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)])
+    hands._augment = replace(hands._augment, torn=0.0)  # so that a short test learns something
+    return hands
 
 
 def trained(hands: HandTask, steps: int) -> list[dict[str, float]]:
@@ -66,7 +69,7 @@ def trained(hands: HandTask, steps: int) -> list[dict[str, float]]:
 
 def test_a_short_run_learns_joints_sides_and_presence() -> None:
     hands = task()
-    history = trained(hands, 75)
+    history = trained(hands, 60)
     assert history[-1]["joints"] < 0.6 * history[0]["joints"]
     assert history[-1]["side"] < 0.6 * history[0]["side"]
     assert history[-1]["presence"] < 0.6 * history[0]["presence"]
