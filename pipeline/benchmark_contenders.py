@@ -21,11 +21,11 @@ from pipeline.crop import HandCrop, find_hand
 from pipeline.engines.choice import Kind, make_engines
 from pipeline.engines.precision import read_proofs
 from pipeline.engines.protocol import Engine
-from pipeline.engines.spec import EngineSpec, as_tuple
+from pipeline.engines.spec import EngineSpec, as_tuple, spec_of
 from pipeline.frame import RENDERED_CAMERA, Frame
 from pipeline.hand import Detection, Handedness
 from pipeline.hand_pose import HandPosePipeline
-from pipeline.networks.a2j import A2J, aggregate, anchor_grid, for_engines
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.preprocess import detector_input
@@ -165,13 +165,9 @@ def our_networks(
 ) -> list[Contender]:
     """Both networks, eager on each device and by each engine: one image, and one and two hands."""
     detector, joints = load_centernet(centernet), load_a2j(a2j)
-    size, hand = detector.contract.size, joints.contract.size
-    specs = [
-        EngineSpec(detector, (3, size, size), max_batch=1, checkpoint=centernet),
-        EngineSpec(for_engines(joints), (1, hand, hand), checkpoint=a2j),
-    ]
+    specs = [spec_of(detector, max_batch=1, checkpoint=centernet), spec_of(joints, checkpoint=a2j)]
     tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))
-    made = [(device, [_eager(detector, device), _eager(joints, device)]) for device in devices]
+    made = [(device, [_eager(spec.module, device) for spec in specs]) for device in devices]
     made += [(_device(kind), make_engines(kind, specs)) for kind in kinds]
     return [
         _network(f"ours: {name}, {spec.input_shape[1]} px", spec, engines[specs.index(spec)], count, device)

@@ -12,7 +12,7 @@ from pipeline.frame import Frame
 from pipeline.hand import Detection, Handedness, in_image
 from pipeline.networks.centernet import decode_detections
 from pipeline.networks.contracts import DetectorInput
-from pipeline.networks.preprocess import detector_input
+from pipeline.networks.preprocess import measured_input
 
 
 class HandDetector:
@@ -28,7 +28,7 @@ class HandDetector:
 
     def __call__(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first; boxes lie inside the image."""
-        image = detector_input(frame.depth, frame.ir, self.contract)
+        image = measured_input(frame.depth, frame.ir, self.contract)
         (output,) = self.engine.run(image[None])
         boxes, scores, classes = decode_detections(output[0], self.contract, self.contract.score_threshold)
         limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)

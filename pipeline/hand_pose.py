@@ -24,11 +24,11 @@ from pipeline.constants import (
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
 from pipeline.engines import create_engines
-from pipeline.engines.spec import MAX_BATCH, EngineSpec
+from pipeline.engines.spec import MAX_BATCH, spec_of
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
-from pipeline.networks.a2j import A2J, for_engines
+from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.reading import HandReader
@@ -83,11 +83,10 @@ class HandPosePipeline:
             shipped = A2J_LIGHT_CHECKPOINT if LIGHT_NETWORKS else A2J_CHECKPOINT
             hand_file = Path(a2j or _default(shipped, "a2j"))
             a2j = load_a2j(hand_file)
-        size, hand_size = centernet.contract.size, a2j.contract.size
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
-            EngineSpec(centernet, (3, size, size), 1, detector_file, threads),
-            EngineSpec(for_engines(a2j), (1, hand_size, hand_size), most, hand_file, threads),
+            spec_of(centernet, 1, detector_file, threads),
+            spec_of(a2j, most, hand_file, threads),
         ]
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)

@@ -25,7 +25,7 @@ class HandReader:
     Args:
         engine: runs A2J.
         contract: of its weights.
-        tells_side: whether A2J has a side head; see `networks.a2j.for_engines`.
+        tells_side: whether A2J has a side head; see `networks.inference.for_engines`.
     """
 
     def __init__(self, engine: Engine, contract: HandInput, tells_side: bool) -> None:

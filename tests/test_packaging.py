@@ -27,7 +27,7 @@ PACKAGE_OF_MODULE = {
     "typing_extensions": "typing-extensions",
 }
 # Imported where they are, beside others that do the same work.
-OPTIONAL = {"pyk4a", "tensorrt", "torch2trt", "onnx", "onnxscript", "onnxruntime", "nncf"}
+OPTIONAL = {"pyk4a", "tensorrt", "torch2trt", "onnx", "onnxscript", "onnxruntime"}
 COMMANDS_WITHOUT_CAMERAS = ("train_a2j", "train_centernet", "evaluate", "evaluate_synthetic", "visualize")
 JETSON = {"platform_release": "5.15.148-tegra", "platform_machine": "aarch64", "sys_platform": "linux"}
 PC = {"platform_release": "6.8.0-45-generic", "platform_machine": "x86_64", "sys_platform": "linux"}

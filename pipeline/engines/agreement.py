@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.engines.spec import EngineSpec
-from pipeline.networks.a2j import A2J, A2JReader, aggregate, anchor_grid
+from pipeline.networks.a2j import A2J, aggregate, anchor_grid
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.contracts import DetectorInput, HandInput
+from pipeline.networks.inference import A2JReader
 from pipeline.networks.preprocess import detector_batch
 
 FloatArray = NDArray[np.float32]
@@ -100,7 +101,7 @@ def realistic_inputs(spec: EngineSpec, count: int = 8) -> FloatArray:
     if isinstance(spec.module, A2J | A2JReader):
         return _crops(spec.module.contract, count)
     if isinstance(spec.module, CenterNet):
-        return _scenes(spec.module.contract, count)
+        return np.ascontiguousarray(_scenes(spec.module.contract, count)[:, : spec.input_shape[0]])
     return probe(spec.input_shape, count)
 
 
@@ -137,4 +138,4 @@ def _scenes(contract: DetectorInput, count: int) -> FloatArray:
         torch.nn.functional.interpolate(image[:, None], size, mode="nearest")[:, 0]
         for image in (scenes.depth, scenes.ir)
     )
-    return np.ascontiguousarray(detector_batch(depth, ir, contract).numpy())
+    return detector_batch(depth, ir, contract).numpy()

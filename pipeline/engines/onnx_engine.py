@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 
 from pipeline.engines.cache import ModelCache
 from pipeline.engines.onnx_export import export_onnx
-from pipeline.engines.precision import proven_model
 from pipeline.engines.spec import EngineSpec
 
 
 class OnnxEngine:
-    """Runs a network with ONNX Runtime, in 8-bit integers where that is proven, else in float32.
+    """Runs a network with ONNX Runtime, in float32.
 
     Args:
         spec: the network.
@@ -31,17 +30,11 @@ class OnnxEngine:
         def load(model: bytes) -> onnxruntime.InferenceSession:
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-        proven = proven_model(spec, "int8")
-        if proven:
-            self._session, precision = load(proven.read_bytes()), "int8"
-        else:
-            keep = cache or ModelCache(spec)
-            self._session = keep.get(
-                "onnx-float32", f"torch{torch.__version__}", lambda: export_onnx(spec), load
-            )
-            precision = "float32"
+        keep = cache or ModelCache(spec)
+        version = f"torch{torch.__version__}"
+        self._session = keep.get("onnx-float32", version, lambda: export_onnx(spec), load)
         self._input = self._session.get_inputs()[0].name
-        self.name = f"onnx {precision} (cpu)"
+        self.name = "onnx float32 (cpu)"
 
     def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """(N, C, S, S) to the module's outputs."""

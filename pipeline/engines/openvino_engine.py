@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.engines.cache import ModelCache
-from pipeline.engines.precision import is_proven, proven_model
+from pipeline.engines.eight_bits import Range, in_eight_bits
+from pipeline.engines.precision import is_proven, proven_ranges
 from pipeline.engines.spec import EngineSpec
-from pipeline.networks.centernet import CenterNet, for_processors
+from pipeline.networks.inference import for_processors
 
 if TYPE_CHECKING:
     import openvino
@@ -29,7 +33,7 @@ class OpenVinoEngine:
     """Runs a network with OpenVINO, made for the shortest time of one batch.
 
     Precision is float32, unless a faster one was proven for these weights (see `pipeline.engines.precision`):
-    8-bit integers, or bfloat16 on processors that have it.
+    8-bit integers, or bfloat16 on processors that have it; both where not all of the network is in 8 bits.
 
     Args:
         spec: the network.
@@ -39,21 +43,21 @@ class OpenVinoEngine:
     def __init__(self, spec: EngineSpec, cache: ModelCache | None = None) -> None:
         import openvino
 
-        core = the_core()
-        proven = proven_model(spec, "int8")
-        if proven:
-            model, precision = core.read_model(proven), "int8"
-        else:
-            model = (cache or ModelCache(spec)).get(
-                "openvino-float32",
-                f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}",
-                lambda: convert(spec),
-                lambda packed: _unpack(core, packed),
-            )
-            precision = "bfloat16" if is_proven(spec, "bfloat16") and has_bfloat16() else "float32"
+        core, ranges = the_core(), proven_ranges(spec)
+        precision = "int8" if ranges else "float32"
+        rounded = f"-{hashlib.sha256(repr(ranges).encode()).hexdigest()[:8]}" if ranges else ""
+        model = (cache or ModelCache(spec)).get(
+            f"openvino-{precision}",
+            f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}{rounded}",
+            lambda: convert(_rounded(spec, ranges) if ranges else spec),
+            lambda packed: _unpack(core, packed),
+        )
+        halved = is_proven(spec, "bfloat16") and has_bfloat16()
+        if halved and not ranges:
+            precision = "bfloat16"
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if halved else "f32",
         }
         if spec.threads:
             settings["INFERENCE_NUM_THREADS"] = spec.threads
@@ -82,14 +86,19 @@ def the_core() -> openvino.Core:
     return openvino.Core()
 
 
+def _rounded(spec: EngineSpec, ranges: Sequence[Range]) -> EngineSpec:
+    return replace(spec, module=in_eight_bits(spec.module, ranges))
+
+
 def convert(spec: EngineSpec) -> bytes:
     """The network as OpenVINO's two files, packed into one."""
     import openvino
 
-    module = for_processors(spec.module) if isinstance(spec.module, CenterNet) else spec.module
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that tracing is old
-        traced = torch.jit.trace(module, torch.zeros(1, *spec.input_shape), check_trace=False)
+        traced = torch.jit.trace(
+            for_processors(spec.module), torch.zeros(1, *spec.input_shape), check_trace=False
+        )
         model = openvino.convert_model(traced, input=[openvino.PartialShape([-1, *spec.input_shape])])
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:

@@ -1,24 +1,21 @@
 """Which lower precisions keep a checkpoint's accuracy: measured by `pipeline.training.quantize`.
 
-Beside CHECKPOINT.pth lie CHECKPOINT.precision.json, with the figures of each precision, and, if it was
-accepted, CHECKPOINT.int8.onnx. Both belong to one set of weights and count for no other.
+Beside CHECKPOINT.pth lies CHECKPOINT.precision.json, with the figures of each precision and what 8 bits need
+besides the weights. It belongs to one set of weights and counts for no other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from pipeline.engines.cache import write_atomically
 from pipeline.engines.spec import EngineSpec
-
-_log = logging.getLogger(__name__)
 
 Precision = Literal["int8", "bfloat16"]
 
@@ -30,13 +27,13 @@ class Proof:
     Args:
         accepted: whether it may stand in for float32.
         before, after: figures in float32 and in this precision, such as `mean_mm` or `ap50`.
-        model: `file_digest` of the converted model that was measured; empty where there is none.
+        ranges: of the values that 8 bits round, as `pipeline.engines.eight_bits.measure_ranges` found them.
     """
 
     accepted: bool
     before: dict[str, float]
     after: dict[str, float]
-    model: str = ""
+    ranges: tuple[tuple[float, float], ...] = ()
 
 
 def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
@@ -47,9 +44,16 @@ def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
         file = json.loads(proof_path(spec.checkpoint).read_text())
         if file["weights"] != spec.fingerprint:
             return {}
-        return {name: Proof(**values) for name, values in file["precisions"].items()}
+        return {name: _proof(**values) for name, values in file["precisions"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _proof(ranges: list[list[float]], **values: Any) -> Proof:
+    pairs = tuple((float(low), float(high)) for low, high in ranges)
+    if not all(math.isfinite(low) and math.isfinite(high) for low, high in pairs):
+        raise ValueError("a range without end")
+    return Proof(**values, ranges=pairs)
 
 
 def write_proofs(spec: EngineSpec, proofs: dict[str, Proof]) -> None:
@@ -72,23 +76,9 @@ def is_proven(spec: EngineSpec, precision: Precision) -> bool:
     return proof is not None and proof.accepted is True  # the file may hold anything
 
 
-def proven_model(spec: EngineSpec, precision: Precision) -> Path | None:
-    """The ONNX file of a proven precision, if there is one, and the processor is made for it."""
-    proof = read_proofs(spec).get(precision)
-    if spec.checkpoint is None or proof is None or proof.accepted is not True:
-        return None
-    path = model_path(spec.checkpoint, precision)
-    if not path.is_file() or (precision == "int8" and not has_int8_products()):
-        return None
-    if file_digest(path) != proof.model:
-        _log.warning("%s is not the model that was measured, and is not used: quantize once more", path)
-        return None
-    return path
-
-
-def file_digest(path: Path) -> str:
-    """16 digits that change with the file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def proven_ranges(spec: EngineSpec) -> tuple[tuple[float, float], ...]:
+    """What 8 bits round, if they are proven and the processor is made for them; else empty."""
+    return read_proofs(spec)["int8"].ranges if is_proven(spec, "int8") and has_int8_products() else ()
 
 
 def has_int8_products() -> bool:
@@ -106,8 +96,3 @@ def has_int8_products() -> bool:
 def proof_path(checkpoint: Path) -> Path:
     """Where the figures are kept."""
     return checkpoint.with_suffix(".precision.json")
-
-
-def model_path(checkpoint: Path, precision: Precision) -> Path:
-    """Where the converted model is kept."""
-    return checkpoint.with_suffix(f".{precision}.onnx")

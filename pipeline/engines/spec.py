@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.constants import CPU_THREADS
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
+from pipeline.networks.inference import for_engines
 
 MAX_BATCH = 8  # what engines with a fixed largest batch are made for
-_FORMAT = 2  # of converted models; raise it when the conversion changes
+_FORMAT = 3  # of converted models; raise it when the conversion changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,18 @@ class EngineSpec:
         return tuple(
             output.float().cpu().numpy() for output in as_tuple(self.module(torch.from_numpy(batch)))
         )
+
+
+def spec_of(
+    network: CenterNet | A2J,
+    max_batch: int = MAX_BATCH,
+    checkpoint: Path | None = None,
+    threads: int | None = CPU_THREADS,
+) -> EngineSpec:
+    """One of the program's networks as engines are given it; arguments as of `EngineSpec`."""
+    channels = network.contract.measured if isinstance(network, CenterNet) else 1
+    shape = channels, network.contract.size, network.contract.size
+    return EngineSpec(for_engines(network.eval()), shape, max_batch, checkpoint, threads)
 
 
 def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -41,7 +41,7 @@ class DepthResNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, S, S) -> (N, C3, S / 16, S / 16), (N, C4, S / 16, S / 16)."""
-        _, _, x3, x4 = self.model(x.expand(-1, 3, -1, -1))
+        _, _, x3, x4 = self.model(x.expand(-1, 3, -1, -1) if self.model.conv1.in_channels == 3 else x)
         return x3, x4
 
 
@@ -142,23 +142,6 @@ class A2J(nn.Module):
     def _by_anchor(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
         """(N, 16 J [2], H, W) -> (N, W H 16, J [, 2]): the columns of cells one after the other."""
         return maps.permute(0, 3, 2, 1).reshape(maps.shape[0], -1, *shape)
-
-
-class A2JReader(nn.Module):
-    """An A2J with a side head whose `forward` is `read`: what engines run."""
-
-    def __init__(self, a2j: A2J) -> None:
-        super().__init__()
-        self.a2j, self.contract = a2j, a2j.contract
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """See `A2J.read`."""
-        return self.a2j.read(x)
-
-
-def for_engines(a2j: A2J) -> A2J | A2JReader:
-    """The network such that its `forward` tells all it knows."""
-    return a2j if a2j.side_head is None else A2JReader(a2j)
 
 
 def nyu_input(num_joints: int) -> HandInput:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms
 
 from pipeline.constants import (
@@ -37,35 +34,6 @@ class UpSample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
-
-
-class SubPixelUpSample(nn.Module):
-    """What a trained UpSample does, by a convolution of its input and a shuffle of channels into pixels.
-
-    Processors do that twice as fast: their libraries have bfloat16 for convolutions, not for transposed ones.
-    Each pixel of the output comes from 2 x 2 of the input, which ones and with which weights depends on
-    whether its row and column are even.
-    """
-
-    def __init__(self, original: UpSample) -> None:
-        super().__init__()
-        transposed, *rest = original.layers
-        assert isinstance(transposed, nn.ConvTranspose2d)
-        if rest:
-            assert isinstance(rest[0], nn.BatchNorm2d)
-            transposed = fuse_conv_bn_eval(transposed, rest[0], transpose=True)
-        assert transposed.bias is not None
-        inputs, outputs = transposed.weight.shape[:2]
-        taps = torch.tensor([[2, 0], [3, 1]])  # of 4 in a row: those of odd pixels, of even ones
-        weight = transposed.weight.detach()[:, :, taps][..., taps]  # (I, O, odd or even, 2, odd or even, 2)
-        self.conv = nn.Conv2d(inputs, 4 * outputs, 2, padding=1)
-        self.conv.weight.data = weight.permute(1, 2, 4, 0, 3, 5).reshape(self.conv.weight.shape)
-        self.conv.bias = nn.Parameter(transposed.bias.detach().repeat_interleave(4))
-        self.activation = rest[1] if rest else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        shuffled = nn.functional.pixel_shuffle(self.activation(self.conv(x)), 2)
-        return shuffled[:, :, 1:-1, 1:-1]  # the border comes from the padding alone
 
 
 class CenterNet(nn.Module):
@@ -124,15 +92,6 @@ class CenterNet(nn.Module):
         out = self.up_sample4(torch.cat([x1, out], 1))
         scores, geometry = out[:, : self.num_classes], out[:, self.num_classes :]
         return torch.cat([scores.sigmoid(), geometry], 1)
-
-
-def for_processors(network: CenterNet) -> CenterNet:
-    """A copy that gives the same answers faster on processors."""
-    network = copy.deepcopy(network).eval()
-    for name, part in list(network.named_children()):
-        if isinstance(part, UpSample):
-            setattr(network, name, SubPixelUpSample(part))
-    return network
 
 
 def default_classes(num_classes: int) -> tuple[Handedness | None, ...]:

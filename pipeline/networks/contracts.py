@@ -35,6 +35,11 @@ class DetectorInput:
     classes: tuple[Handedness | None, ...] = (None,)
     score_threshold: float = CENTERNET_SCORE_THRESHOLD
 
+    @property
+    def measured(self) -> int:
+        """How many of the three channels are measured: the first, or the first two; the rest follows."""
+        return 2 if self.channels == "fused" else 1
+
 
 @dataclass(frozen=True)
 class HandInput:

@@ -17,10 +17,10 @@ from torch import Tensor
 from pipeline.networks.contracts import DetectorInput
 
 
-def detector_input(
+def measured_input(
     depth: NDArray[np.uint16], ir: NDArray[np.uint16] | None, contract: DetectorInput
 ) -> NDArray[np.float32]:
-    """A frame as the detector's input.
+    """The channels of the detector's input that are measured: what engines are given.
 
     Args:
         depth: (H, W) mm, 0 = no measurement.
@@ -28,21 +28,30 @@ def detector_input(
         contract: size, limits and channels.
 
     Returns:
-        (3, S, S), ready to be batched.
+        (2, S, S) depth and infrared, or (1, S, S) depth alone, ready to be batched.
     """
-    stacked = np.empty((3, contract.size, contract.size), dtype=np.float32)
-    _normalise_into(stacked[0], _resized(depth, contract.size, contract.depth_max_mm))
-    if contract.channels == "depth":
-        stacked[1:] = stacked[0]
-        return stacked
+    channels = np.empty((contract.measured, contract.size, contract.size), dtype=np.float32)
+    _normalise_into(channels[0], _resized(depth, contract.size, contract.depth_max_mm))
+    if contract.measured == 1:
+        return channels
     if ir is None:
-        stacked[1] = 0.0
+        channels[1] = 0.0
     else:
         brightness = _resized(ir, contract.size, contract.ir_max)
-        _normalise_into(stacked[1], np.sqrt(brightness, out=brightness) if contract.ir_sqrt else brightness)
-    np.add(stacked[0], stacked[1], out=stacked[2])
-    stacked[2] *= 0.5
-    return stacked
+        _normalise_into(channels[1], np.sqrt(brightness, out=brightness) if contract.ir_sqrt else brightness)
+    return channels
+
+
+def detector_input(
+    depth: NDArray[np.uint16], ir: NDArray[np.uint16] | None, contract: DetectorInput
+) -> NDArray[np.float32]:
+    """A frame as the whole input, (3, S, S): depth, infrared and their mean, or depth three times.
+
+    Args:
+        depth, ir, contract: as of `measured_input`.
+    """
+    depths, brightness = measured_input(depth, ir, contract)[[0, -1]]
+    return np.stack([depths, brightness, (depths + brightness) * np.float32(0.5)])
 
 
 @dataclass(frozen=True)

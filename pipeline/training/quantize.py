@@ -3,48 +3,43 @@
     python3 -m pipeline.training.quantize --a2j FILE --centernet FILE [--precision int8|bfloat16]
 
 int8 is for processors with VNNI, and calibrated on rendered hands and scenes that neither training nor tests
-see. bfloat16 is measured as OpenVINO computes it, or, on processors that cannot, as PyTorch does. What is
-accepted lies beside the checkpoint and is used by the engines from then on.
+see; what of the network is not in 8 bits is in bfloat16 where that is accepted, so measure that first: it
+forgets the 8 bits. Both are measured as OpenVINO computes them, bfloat16 on processors that cannot as PyTorch
+does. What is accepted stands beside the checkpoint and is used from then on.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.engines.cache import write_atomically
-from pipeline.engines.onnx_engine import OnnxEngine
-from pipeline.engines.onnx_export import INPUT, export_onnx
+from pipeline.engines.eight_bits import Range, measure_ranges
 from pipeline.engines.openvino_engine import OpenVinoEngine, has_bfloat16
 from pipeline.engines.precision import (
     Precision,
     Proof,
-    file_digest,
     has_int8_products,
-    model_path,
     read_proofs,
     write_proofs,
 )
 from pipeline.engines.protocol import Engine
-from pipeline.engines.spec import EngineSpec, as_tuple
+from pipeline.engines.spec import EngineSpec, as_tuple, spec_of
 from pipeline.errors import HandPoseError, UsageError, command
-from pipeline.networks.a2j import A2J, for_engines
-from pipeline.networks.centernet import CenterNet, for_processors
+from pipeline.networks.a2j import A2J
+from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
+from pipeline.networks.inference import for_engines
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.evaluate import format_figures
 from pipeline.training.evaluate_synthetic import (
@@ -55,9 +50,6 @@ from pipeline.training.evaluate_synthetic import (
     scene_hand_figures,
 )
 from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
-
-if TYPE_CHECKING:
-    import onnx
 
 CALIBRATION_SEED = 0xCA11_0000  # no other command draws from its streams
 MOST_MM = 0.2  # that the mean error of the joints may rise by
@@ -111,22 +103,23 @@ def prove(
     """
     if precision == "int8":
         _require_int8()
-    size = network.contract.size
-    channels = 1 if isinstance(network, A2J) else 3
-    module = for_engines(network.eval()) if isinstance(network, A2J) else network.eval()
-    spec = EngineSpec(module, (channels, size, size), checkpoint=checkpoint)
+    spec = spec_of(network, checkpoint=checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         if precision == "bfloat16":
             proof = compare(network, _in_bfloat16(network, spec, Path(folder)), test)
         else:
-            model = quantized(spec, calibration_inputs(network, calibration))
-            engine = _engine_of(spec, precision, Path(folder), model)
-            proof = compare(network, EngineModule(network, engine), test)
-            _keep(model_path(checkpoint, precision), model if proof.accepted else None)
-            if proof.accepted:
-                proof = replace(proof, model=file_digest(model_path(checkpoint, precision)))
-    write_proofs(spec, {**read_proofs(spec), precision: proof})
+            ranges = tuple(measure_ranges(spec.module, calibration_inputs(network, calibration)))
+            engine = _engine_of(spec, precision, Path(folder), ranges)
+            proof = replace(compare(network, EngineModule(network, engine), test), ranges=ranges)
+    write_proofs(spec, {**_beside(spec, precision), precision: proof})
     return proof
+
+
+def _beside(spec: EngineSpec, precision: Precision) -> dict[str, Proof]:
+    """What stays known: bfloat16, which what is not in 8 bits computes in."""
+    return {
+        name: proof for name, proof in read_proofs(spec).items() if (name, precision) == ("bfloat16", "int8")
+    }
 
 
 def _require_int8() -> None:
@@ -135,9 +128,8 @@ def _require_int8() -> None:
             "PyTorch sees no VNNI on this processor, and without it 8 bits are not faster: "
             "take --precision bfloat16"
         )
-    missing = [name for name in ("nncf", "onnx", "onnxscript") if not find_spec(name)]
-    if missing:
-        raise UsageError(f"{missing[0]} is not installed: pip install nncf onnx onnxscript")
+    if not find_spec("openvino"):
+        raise UsageError("8 bits are OpenVINO's, and it is not installed: pip install openvino")
 
 
 def compare(network: Network, lower: nn.Module, test: int) -> Proof:
@@ -167,46 +159,14 @@ def _figures(network: Network, lower: nn.Module, test: int) -> tuple[dict[str, f
     return before, after
 
 
-def quantized(spec: EngineSpec, inputs: FloatArray) -> bytes:
-    """The network in 8-bit integers, as ONNX, with inputs and outputs in float32.
-
-    The first layer stays in float32: in 8 bits the depth that A2J sees would have steps of 1.2 mm. So does
-    CenterNet's last layer, where sizes and offsets would share one scale with the scores. A2J's
-    biases are not corrected: what sets its means right on rendered hands moves joints on real ones.
-
-    Args:
-        inputs: (N, C, S, S) that the ranges are taken from.
-    """
-    import nncf
-    import onnx
-
-    is_detector = isinstance(spec.module, CenterNet)
-    if isinstance(spec.module, CenterNet):
-        spec = replace(spec, module=for_processors(spec.module))
-    model = onnx.load_from_string(export_onnx(spec))
-    return nncf.quantize(
-        model,
-        nncf.Dataset([{INPUT: one[None]} for one in inputs]),
-        subset_size=len(inputs),
-        preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=_kept_layers(model, last_too=is_detector)),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not is_detector),
-    ).SerializeToString()
-
-
-def _kept_layers(model: onnx.ModelProto, last_too: bool) -> list[str]:
-    """Names of the layers that stay in float32: the first convolution and, if so wanted, the last one."""
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]  # in order
-    return convolutions[:1] + (convolutions[-1:] if last_too else [])
-
-
 def calibration_inputs(network: Network, count: int) -> FloatArray:
     """(N, C, S, S) rendered for calibration alone."""
     if isinstance(network, A2J):
         crops = fixed_crops(count, CALIBRATION_SEED, network.contract.size, _crop_mm(network))
         return torch.cat([batch.images for batch in crops]).numpy()
     batches = fixed_scenes(count, CALIBRATION_SEED)
-    return torch.cat([detector_batch(b.depth, b.ir, network.contract) for b in batches]).numpy()
+    inputs = torch.cat([detector_batch(b.depth, b.ir, network.contract) for b in batches])
+    return inputs[:, : network.contract.measured].contiguous().numpy()
 
 
 class EngineModule(nn.Module):
@@ -216,11 +176,13 @@ class EngineModule(nn.Module):
         super().__init__()
         self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
         self._engine = engine
+        self._channels = network.contract.measured if isinstance(network, CenterNet) else 1
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         outputs = tuple(
-            torch.from_numpy(output.copy()) for output in self._engine.run(x.contiguous().numpy())
+            torch.from_numpy(output.copy())
+            for output in self._engine.run(x[:, : self._channels].contiguous().numpy())
         )
         return outputs if len(outputs) > 1 else outputs[0]
 
@@ -233,11 +195,13 @@ class BFloat16Module(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
-        module = for_engines(network) if isinstance(network, A2J) else network
-        self._network = copy.deepcopy(module).bfloat16()
+        self._channels = network.contract.measured if isinstance(network, CenterNet) else 1
+        self._network = for_engines(network).bfloat16()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs = tuple(output.float() for output in as_tuple(self._network(x.bfloat16())))
+        outputs = tuple(
+            output.float() for output in as_tuple(self._network(x[:, : self._channels].bfloat16()))
+        )
         return outputs if len(outputs) > 1 else outputs[0]
 
     read = forward
@@ -250,23 +214,13 @@ def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:
     return BFloat16Module(network)
 
 
-def _engine_of(spec: EngineSpec, precision: Precision, folder: Path, model: bytes | None = None) -> Engine:
+def _engine_of(
+    spec: EngineSpec, precision: Precision, folder: Path, ranges: tuple[Range, ...] = ()
+) -> OpenVinoEngine:
     """The engine as it will run, in a place of its own until it is accepted."""
     trial = replace(spec, checkpoint=folder / "trial.pth")
-    assert trial.checkpoint is not None
-    path = model_path(trial.checkpoint, precision)
-    _keep(path, model)
-    write_proofs(trial, {precision: Proof(True, {}, {}, file_digest(path) if model else "")})
-    return OpenVinoEngine(trial) if find_spec("openvino") else OnnxEngine(trial)
-
-
-def _keep(path: Path, model: bytes | None) -> None:
-    """Writes a file, or removes it."""
-    if model is not None:
-        write_atomically(path, model)
-        return
-    with suppress(FileNotFoundError):
-        path.unlink()
+    write_proofs(trial, {**_beside(spec, precision), precision: Proof(True, {}, {}, ranges)})
+    return OpenVinoEngine(trial)
 
 
 def _crop_mm(network: A2J) -> float:

@@ -13,9 +13,10 @@ from torch import nn
 from pipeline.engines import cuda_engine
 from pipeline.engines.cuda_engine import CudaEngine
 from pipeline.engines.spec import EngineSpec
-from pipeline.networks.a2j import A2J, for_engines
+from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.contracts import HandInput
+from pipeline.networks.inference import for_engines
 from tests.engines.modules import SHAPE, lived_in, noise, two_heads
 
 DEVICES = [

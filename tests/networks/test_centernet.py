@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.networks.centernet import CenterNet, decode_detections, for_processors
+from pipeline.networks.centernet import CenterNet, decode_detections
 from pipeline.networks.contracts import DetectorInput
 from tests.networks import literal
 
@@ -21,19 +21,6 @@ def test_output_equals_the_published_network(classes: int, plain_head: bool) -> 
         found, wanted = network(x), literal.centernet(network.state_dict(), x, classes, plain_head)
     assert found.shape == (2, classes + 4, 48, 48)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("plain_head", [False, True])
-def test_the_networks_for_processors_answer_the_same(plain_head: bool) -> None:
-    torch.manual_seed(0)
-    network = CenterNet(2, width=0.25, plain_head=plain_head)
-    literal.shaken(network)
-    faster = for_processors(network)
-    x = torch.randn(2, 3, 64, 96)
-    with torch.no_grad():
-        torch.testing.assert_close(faster(x), network(x), atol=1e-5, rtol=1e-5)
-    assert not any(isinstance(part, torch.nn.ConvTranspose2d) for part in faster.modules())
-    assert any(isinstance(part, torch.nn.ConvTranspose2d) for part in network.modules())
 
 
 def test_published_network_has_the_original_names() -> None:

@@ -1,12 +1,15 @@
 """CenterNet's input is the same at run time and in training, and as the design says."""
 
+from dataclasses import replace
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from pipeline.networks.contracts import DetectorInput
-from pipeline.networks.preprocess import detector_batch, detector_input, image_statistics
+from pipeline.networks.preprocess import detector_batch, detector_input, image_statistics, measured_input
 
 OURS = DetectorInput(depth_max_mm=4000.0, ir_max=3000.0, ir_sqrt=True, classes=("left", "right"))
 PUBLISHED = DetectorInput()
@@ -64,3 +67,12 @@ def test_windows_are_normalised_by_the_whole_image() -> None:
     whole = detector_batch(depth, ir, OURS)
     window = detector_batch(depth[:, 8:40, 8:40], ir[:, 8:40, 8:40], OURS, image_statistics(depth, ir, OURS))
     torch.testing.assert_close(window, whole[:, :, 8:40, 8:40])
+
+
+@pytest.mark.parametrize(("channels", "count"), [("fused", 2), ("depth", 1)])
+def test_engines_are_given_what_is_measured(channels: Literal["fused", "depth"], count: int) -> None:
+    depth, ir = frame()
+    contract = replace(OURS, channels=channels)
+    whole, measured = (make(depth, ir, contract) for make in (detector_input, measured_input))
+    assert (len(whole), len(measured)) == (3, count)
+    np.testing.assert_array_equal(measured, whole[:count])
