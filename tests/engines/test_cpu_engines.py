@@ -55,6 +55,13 @@ def test_any_batch_gives_the_modules_answers(make: Callable[[EngineSpec], Engine
     assert engine.name == f"{'openvino' if make is OpenVinoEngine else 'onnx'} float32 (cpu)"
 
 
+def test_engines_for_single_images_take_several_too() -> None:
+    spec = EngineSpec(two_heads(), SHAPE, max_batch=1)
+    engine = OpenVinoEngine(spec)
+    for count in (3, 1, 2):
+        assert_same_answers(engine, spec, count)
+
+
 def test_ctrl_c_reaches_the_program_after_engines_are_gone() -> None:
     """In a process of its own: it would crash."""
     code = (
