@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.command_line import ENGINES
 from pipeline.constants import A2J_CHECKPOINT, CENTERNET_CHECKPOINT
 from pipeline.errors import UsageError, command
 from pipeline.training.benchmarks import BENCHMARKS, NYU_EVALUATED
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     weights = parser.add_argument_group("networks")
     weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
     weights.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)
+    weights.add_argument("--engine", choices=ENGINES, default="auto", help="of the program (default: auto)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here")
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the curves here")
     return parser
@@ -153,15 +155,16 @@ def _check(options: argparse.Namespace) -> None:
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.synthetic:
-        return _measure_synthetic(options.centernet, options.a2j)
+        return _measure_synthetic(options.centernet, options.a2j, options.engine)
     if options.sequences:
         from pipeline.training.evaluate_sequences import evaluate_sequences
 
-        return evaluate_sequences(options.centernet, options.a2j, options.frames)
+        return evaluate_sequences(options.centernet, options.a2j, options.frames, engine=options.engine)
     if options.real:
         from pipeline.training.evaluate_real import evaluate_real
 
-        return evaluate_real(options.real, options.centernet, options.a2j, options.pictures)
+        networks = options.centernet, options.a2j
+        return evaluate_real(options.real, *networks, options.pictures, engine=options.engine)
     if options.recorded:
         from pipeline.training.evaluate_recorded import evaluate_recorded
 
@@ -171,7 +174,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     return evaluate_predictions(options.predictions, options.truth, options.dataset, options.coordinates)
 
 
-def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
+def _measure_synthetic(centernet: Path, a2j: Path, engine: str) -> dict[str, Any]:
     from pipeline.hand_pose import HandPosePipeline
     from pipeline.networks.checkpoints import load_a2j, load_centernet
     from pipeline.training.evaluate_program import program_figures
@@ -181,7 +184,7 @@ def _measure_synthetic(centernet: Path, a2j: Path) -> dict[str, Any]:
     figures = {"hands": evaluate_hands(load_a2j(a2j))}
     scenes = fixed_scenes(TEST_SCENES, TEST_SEED)
     figures["scenes"] = scene_figures(load_centernet(centernet), scenes)
-    pose = HandPosePipeline(centernet=centernet, a2j=a2j)
+    pose = HandPosePipeline(engine, centernet=centernet, a2j=a2j)
     if pose.confirms:
         figures["program"] = program_figures(pose, scenes)
     return figures

@@ -85,6 +85,7 @@ def evaluate_real(
     a2j: str | Path | None = None,
     pictures: str | Path | None = None,
     without_hands: str | Path | None = None,
+    engine: str = "auto",
 ) -> dict[str, Any]:
     """Runs the pipeline on every annotated frame.
 
@@ -94,6 +95,7 @@ def evaluate_real(
         pictures: folder for a picture of each frame with the prediction (and what people drew in white),
             and for `sheet.png` with all of them; None for no pictures.
         without_hands: a recording in which nothing may be found; None for the one beside the folder, if any.
+        engine: one of `pipeline.engines.ENGINES`.
 
     Returns:
         For each set and for `both`: frames, hands, found (IoU >= 0.5), false_hands, sides_right (of the
@@ -107,7 +109,7 @@ def evaluate_real(
     folder = Path(folder)
     if pictures is not None:
         _make_folder(Path(pictures))
-    pose = HandPosePipeline(centernet=centernet, a2j=a2j)
+    pose = HandPosePipeline(engine, centernet=centernet, a2j=a2j)
     total, drawn = _Tally(), []
     figures: dict[str, Any] = {}
     for name in SETS:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy import io
 
+from pipeline.engines import choice
+from pipeline.training import evaluate_synthetic, rendered
 from pipeline.training.benchmarks import BENCHMARKS, NYU_EVALUATED
 from pipeline.training.evaluate import evaluate_predictions, format_figures, main
 
@@ -144,3 +146,18 @@ def test_table_is_readable_with_figures_that_are_not_finite() -> None:
     text = format_figures({"hands": {"mean_mm": float("nan"), "n": 3}, "curve": {"x": [1, 2]}})
     assert "mean (mm)" in text
     assert "curve" not in text
+
+
+@pytest.mark.parametrize("what", [["--real", "DIR"], ["--sequences"], ["--synthetic"]])
+def test_the_engine_asked_for_runs_the_program(
+    what: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An engine that is not there is told, whatever is measured."""
+    for name in ("evaluate_hands", "scene_figures"):
+        monkeypatch.setattr(evaluate_synthetic, name, lambda *_: {})
+    monkeypatch.setattr(rendered, "fixed_scenes", lambda *_: [])
+    absent = choice.Kind("onnx", False, lambda: "it is missing", lambda *_: pytest.fail("was made"))
+    monkeypatch.setattr(choice, "KINDS", (absent,))
+    options = [str(tmp_path) if one == "DIR" else one for one in what]
+    assert main([*options, "--engine", "onnx"]) == 2
+    assert "the engine onnx cannot be used: it is missing" in capsys.readouterr().err
