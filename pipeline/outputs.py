@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -65,14 +65,19 @@ class JsonLines:
     Args:
         path: file to write (an existing one is replaced), or `STDOUT`.
         skeleton, camera, engine: for the first line.
-        source: what is read, for the first line; None leaves it out.
+        more: what else the first line tells.
 
     Raises:
         HandPoseError: the file cannot be written; `write` and `close` raise it too.
     """
 
     def __init__(
-        self, path: Path, skeleton: Skeleton, camera: DepthCamera, engine: str, source: str | None = None
+        self,
+        path: Path,
+        skeleton: Skeleton,
+        camera: DepthCamera,
+        engine: str,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.closed = False
@@ -87,7 +92,7 @@ class JsonLines:
             "camera": _camera_record(camera),
             "engine": engine,
         }
-        self._write_line(head if source is None else {**head, "source": source})
+        self._write_line({**head, **(more or {})})
 
     def write(self, result: Result) -> None:
         """Adds a frame. A hand with a number that is not finite is left out."""

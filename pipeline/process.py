@@ -3,7 +3,8 @@
 python3 -m pipeline.process RECORDING... --out DIR [--workers N]
 
 Every recording (FILE.mkv or a folder of frames) becomes DIR/NAME.jsonl, as `azure_kinect.py --output` writes
-it. Finished files are left as they are, so that the same command goes on where it was stopped. A recording
+it. Finished files are left as they are, so that the same command goes on where it was stopped; files that
+other options or another recording gave are not taken for finished. A recording
 that cannot be read does not stop the others; of one that ends in a fault, the frames before it are kept as
 DIR/NAME.incomplete.jsonl.
 """
@@ -28,7 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.command_line import ENGINES, at_least_one
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
@@ -88,7 +89,7 @@ def process(recording: str | Path, settings: Settings) -> Outcome:
     start = perf_counter()
     try:
         if output.is_file():
-            _check_source(output, recording)
+            _check_finished(output, recording, settings)
             return Outcome(recording, output)
         frames, fault = _write(recording, output, settings)
     except HandPoseError as error:
@@ -171,8 +172,8 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
         with open_camera(recording) as camera:
             pose = _networks(settings)
             pose.reset()
-            source = os.path.abspath(recording)
-            lines = JsonLines(part, pose.skeleton, camera.camera, pose.engine_name, source)
+            origin = _origin(recording, settings)
+            lines = JsonLines(part, pose.skeleton, camera.camera, pose.engine_name, origin)
             try:
                 for frame in _up_to_fault(camera, faults):
                     hands = pose(frame)
@@ -208,16 +209,30 @@ def _up_to_fault(frames: Iterable[Frame], faults: list[str]) -> Iterator[Frame]:
         faults.append(str(error))
 
 
-def _check_source(output: Path, recording: Path) -> None:
-    """Raises UsageError if a finished file is that of another recording of the same name."""
+def _origin(recording: Path, settings: Settings) -> dict[str, Any]:
+    """What a result's first line says about where it comes from."""
+    weights = {name: getattr(settings, name) for name in ("centernet", "a2j")}
+    files = {name: os.path.abspath(path) for name, path in weights.items() if path}
+    options = {"max_hands": settings.max_hands, "track": settings.track, **files}
+    return {"source": os.path.abspath(recording), "options": options}
+
+
+def _check_finished(output: Path, recording: Path, settings: Settings) -> None:
+    """Raises UsageError if a finished file is another recording's of the same name, or of other options."""
     try:
         with output.open(encoding="utf-8") as lines:
             head = json.loads(lines.readline())
         source = head.get("source") if head["joint_names"] else None
+        options = head.get("options")
     except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(f"{output} is no result of this command: move it, or give another --out") from None
-    if source not in (None, os.path.abspath(recording)):
+    wanted = _origin(recording, settings)
+    if source not in (None, wanted["source"]):
         raise UsageError(f"{output} is the result of {source}, not of {recording}: give another --out")
+    if options not in (None, wanted["options"]):
+        raise UsageError(
+            f"{output} was made with other options, {json.dumps(options)}: give another --out, or remove it"
+        )
 
 
 @lru_cache(maxsize=1)

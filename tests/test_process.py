@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -85,6 +86,23 @@ def test_another_recording_of_that_name_is_not_taken_for_done(tmp_path: Path, we
     for other in (b"\xff", b"{}", b"[1]", b""):
         output_path(monday, chosen).write_bytes(other)
         assert "is no result" in str(process(monday, chosen).error)
+
+
+def test_what_other_options_gave_is_not_taken_for_done(tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / "clip", 2)
+    chosen = settings(tmp_path, weights)
+    output = process(folder, chosen).output
+    others: dict[str, Any] = {"max_hands": 1, "track": not chosen.track, "a2j": tmp_path / "other.pth"}
+    for name, value in others.items():
+        refused = process(folder, replace(chosen, **{name: value})).error
+        assert "was made with other options" in str(refused), name
+    assert process(folder, replace(chosen, threads=1, engine="torch")).error is None  # the same hands
+    first, *frames = output.read_text().splitlines()
+    head = json.loads(first)
+    assert head["options"]["max_hands"] is None
+    del head["options"]  # as files of earlier versions
+    output.write_text("\n".join([json.dumps(head), *frames]))
+    assert process(folder, replace(chosen, max_hands=1)).error is None
 
 
 def test_frames_before_a_fault_are_kept(tmp_path: Path, weights: list[str]) -> None:
