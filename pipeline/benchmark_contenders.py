@@ -124,11 +124,11 @@ def original_networks(devices: Sequence[str], kinds: Sequence[Kind]) -> list[Con
     contenders = []
     for name, module, channels in named:
         size = module.contract.size
-        spec = EngineSpec(module, (channels, size, size), max_batch=1)
-        made = [(device, _eager(module, device)) for device in devices]
-        made += [(_device(kind), make_engines(kind, [spec])[0]) for kind in kinds]
+        as_is, spec = EngineSpec(module, (channels, size, size)), spec_of(module, max_batch=1)
+        made = [(device, as_is, _eager(module, device)) for device in devices]
+        made += [(_device(kind), spec, make_engines(kind, [spec])[0]) for kind in kinds]
         what = f"original: {name}, {size} px"
-        contenders += [_network(what, spec, engine, 1, device) for device, engine in made]
+        contenders += [_network(what, seen, engine, 1, device) for device, seen, engine in made]
     return contenders
 
 
