@@ -8,20 +8,19 @@ shows what will come out, no faster.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.fx.experimental.optimization import fuse
 
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.inference import for_processors
 
 Range = tuple[float, float]
 FloatArray = NDArray[np.float32]
-_Module = TypeVar("_Module", bound=nn.Module)
 
 _BATCH = 8
 _FIRST = 1  # convolutions that stay as they are: in 8 bits an A2J would see depth in steps of 1.2 mm
@@ -126,25 +125,12 @@ class _Extremes(fx.Interpreter):
 def _flattened(module: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, nn.Conv2d]]:
     """A copy without BatchNorm, and those of its convolutions that are to compute in 8 bits."""
     is_detector = isinstance(module, CenterNet)
-    graph = fx.symbolic_trace(for_processors(module))
-    for node in list(graph.graph.nodes):
-        norm = _called(graph, node, nn.BatchNorm2d)
-        before = node.all_input_nodes[0] if norm else node
-        conv = _called(graph, before, nn.Conv2d)
-        if norm and conv and len(before.users) == 1:
-            graph.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
-            node.replace_all_uses_with(before)
-            graph.graph.erase_node(node)
-    graph.recompile()
-    calls = {node: _called(graph, node, nn.Conv2d) for node in graph.graph.nodes}
-    convolutions = [(node, conv) for node, conv in calls.items() if conv]
+    graph = fuse(for_processors(module))
+    assert isinstance(graph, fx.GraphModule)
+    steps = [node for node in graph.graph.nodes if node.op == "call_module"]
+    called = ((node, graph.get_submodule(str(node.target))) for node in steps)
+    convolutions = [(node, module) for node, module in called if isinstance(module, nn.Conv2d)]
     return graph, dict(convolutions[_FIRST : -_LAST if is_detector else None])
-
-
-def _called(graph: fx.GraphModule, node: fx.Node, kind: type[_Module]) -> _Module | None:
-    """The module that a step of the network runs, if it is of this kind."""
-    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return module if isinstance(module, kind) else None
 
 
 def _seen_by(convolutions: Iterable[fx.Node]) -> list[fx.Node]:

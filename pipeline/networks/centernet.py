@@ -36,6 +36,18 @@ class UpSample(nn.Module):
         return self.layers(x)
 
 
+class Scored(nn.Module):
+    """Makes scores of the first channels."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores, geometry = x[:, : self.num_classes], x[:, self.num_classes :]
+        return torch.cat([scores.sigmoid(), geometry], 1)
+
+
 class CenterNet(nn.Module):
     """Heat map of hand centres with each hand's size and sub-cell offset.
 
@@ -68,6 +80,7 @@ class CenterNet(nn.Module):
         self.up_sample2 = UpSample(2 * c3, c2)
         self.up_sample3 = UpSample(2 * c2, c1)
         self.up_sample4 = UpSample(2 * c1, num_classes + 4, plain_head)
+        self.scored = Scored(num_classes)
         if plain_head:
             self._start_quiet()
 
@@ -90,9 +103,7 @@ class CenterNet(nn.Module):
         out = self.up_sample2(torch.cat([x3, out], 1))
         out = self.up_sample3(torch.cat([x2, out], 1))
         out = self.up_sample4(torch.cat([x1, out], 1))
-        # All channels at once: to take them apart and together again costs more than the sigmoid.
-        is_score = torch.arange(self.num_classes + 4, device=out.device).view(-1, 1, 1) < self.num_classes
-        return torch.where(is_score, out.sigmoid(), out)
+        return self.scored(out)
 
 
 def default_classes(num_classes: int) -> tuple[Handedness | None, ...]:

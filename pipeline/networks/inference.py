@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.networks.a2j import A2J, DepthResNet
-from pipeline.networks.centernet import CenterNet, UpSample
+from pipeline.networks.centernet import CenterNet, Scored, UpSample
 
 # What the channels of an input are made of that the engines are given.
 _SUMS = {
@@ -61,7 +61,23 @@ def for_processors(module: nn.Module) -> nn.Module:
         for name, part in list(parent.named_children()):
             if isinstance(part, UpSample):
                 setattr(parent, name, SubPixelUpSample(part))
+            elif isinstance(part, Scored):
+                setattr(parent, name, ScoredInPlace(part.num_classes))
     return module
+
+
+class ScoredInPlace(nn.Module):
+    """What Scored does, without taking the channels apart and together again, which costs more than it."""
+
+    is_score: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        channels = torch.arange(num_classes + 4).view(-1, 1, 1)
+        self.register_buffer("is_score", channels < num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.is_score, x.sigmoid(), x)
 
 
 class SubPixelUpSample(nn.Module):
