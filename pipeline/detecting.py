@@ -19,7 +19,7 @@ class HandDetector:
     """Finds hands.
 
     Args:
-        engine: runs CenterNet.
+        engine: runs CenterNet on the measured channels of its input.
         contract: of its weights.
     """
 

@@ -11,21 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.confirmation import Found, confirmed, proposals
-from pipeline.constants import (
-    A2J_CHECKPOINT,
-    A2J_LIGHT_CHECKPOINT,
-    CENTERNET_CHECKPOINT,
-    CENTERNET_LIGHT_CHECKPOINT,
-    CPU_THREADS,
-    LIGHT_NETWORKS,
-    SMOOTHING,
-    UNCONFIRMED_SCORE,
-)
+from pipeline.constants import CPU_THREADS, SMOOTHING, UNCONFIRMED_SCORE
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
 from pipeline.engines import create_engines
 from pipeline.engines.spec import MAX_BATCH, spec_of
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
 from pipeline.networks.a2j import A2J
@@ -35,6 +26,7 @@ from pipeline.reading import HandReader
 from pipeline.result import Timings
 from pipeline.sight import Look, Sighting
 from pipeline.tracking import Tracker
+from pipeline.weights import a2j_weights, centernet_weights
 
 
 class HandPosePipeline:
@@ -76,12 +68,10 @@ class HandPosePipeline:
                 raise UsageError(f"{name} must be a whole number from 1 on, not {number!r}: or leave it out")
         detector_file = hand_file = None
         if not isinstance(centernet, CenterNet):
-            shipped = CENTERNET_LIGHT_CHECKPOINT if LIGHT_NETWORKS else CENTERNET_CHECKPOINT
-            detector_file = Path(centernet or _default(shipped, "centernet"))
+            detector_file = centernet_weights(centernet)
             centernet = load_centernet(detector_file)
         if not isinstance(a2j, A2J):
-            shipped = A2J_LIGHT_CHECKPOINT if LIGHT_NETWORKS else A2J_CHECKPOINT
-            hand_file = Path(a2j or _default(shipped, "a2j"))
+            hand_file = a2j_weights(a2j)
             a2j = load_a2j(hand_file)
         most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
@@ -226,13 +216,3 @@ class HandPosePipeline:
             confidence=confidence,
             joint_names=self.skeleton.joint_names,
         )
-
-
-def _default(checkpoint: Path, name: str) -> Path:
-    """The checkpoint that constants.py names."""
-    if not checkpoint.is_file():
-        raise HandPoseError(
-            f"the weights {checkpoint} are missing: train them (python3 -m pipeline.training.train_{name}) "
-            f"or name a checkpoint (--{name} FILE)"
-        )
-    return checkpoint

@@ -65,7 +65,7 @@ class JsonLines:
     Args:
         path: file to write (an existing one is replaced), or `STDOUT`.
         skeleton, camera, engine: for the first line.
-        more: what else the first line tells.
+        origin: more for the first line: where the hands come from.
 
     Raises:
         HandPoseError: the file cannot be written; `write` and `close` raise it too.
@@ -77,7 +77,7 @@ class JsonLines:
         skeleton: Skeleton,
         camera: DepthCamera,
         engine: str,
-        more: Mapping[str, Any] | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.closed = False
@@ -92,7 +92,7 @@ class JsonLines:
             "camera": _camera_record(camera),
             "engine": engine,
         }
-        self._write_line({**head, **(more or {})})
+        self._write_line({**(origin or {}), **head})
 
     def write(self, result: Result) -> None:
         """Adds a frame. A hand with a number that is not finite is left out."""

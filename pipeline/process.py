@@ -3,10 +3,9 @@
 python3 -m pipeline.process RECORDING... --out DIR [--workers N]
 
 Every recording (FILE.mkv or a folder of frames) becomes DIR/NAME.jsonl, as `azure_kinect.py --output` writes
-it. Finished files are left as they are, so that the same command goes on where it was stopped; files that
-other options or another recording gave are not taken for finished. A recording
-that cannot be read does not stop the others; of one that ends in a fault, the frames before it are kept as
-DIR/NAME.incomplete.jsonl.
+it. Finished files are left as they are, so that the same command goes on where it was stopped; one that other
+options, weights or another recording of the same name gave is an error. A recording that cannot be read does
+not stop the others; of one that ends in a fault, the frames before it are kept as DIR/NAME.incomplete.jsonl.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.command_line import ENGINES, at_least_one
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
+from pipeline.weights import a2j_weights, centernet_weights
 
 if TYPE_CHECKING:
     from pipeline.frame import Frame
@@ -210,10 +210,13 @@ def _up_to_fault(frames: Iterable[Frame], faults: list[str]) -> Iterator[Frame]:
 
 
 def _origin(recording: Path, settings: Settings) -> dict[str, Any]:
-    """What a result's first line says about where it comes from."""
-    weights = {name: getattr(settings, name) for name in ("centernet", "a2j")}
-    files = {name: os.path.abspath(path) for name, path in weights.items() if path}
-    options = {"max_hands": settings.max_hands, "track": settings.track, **files}
+    """What a result's first line says about where it comes from; engines only differ in digits."""
+    options = {
+        "max_hands": settings.max_hands,
+        "track": settings.track,
+        "centernet": os.path.abspath(centernet_weights(settings.centernet)),
+        "a2j": os.path.abspath(a2j_weights(settings.a2j)),
+    }
     return {"source": os.path.abspath(recording), "options": options}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pipeline
-from pipeline import hand_pose, reading
+from pipeline import reading
 from pipeline.constants import CONFIDENCE_HALF_MM
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import Frame
@@ -83,13 +83,7 @@ def test_random_weights_run_from_checkpoints(tmp_path: Path, frame: Frame) -> No
         assert (hand.confidence <= 1).all()
 
 
-def test_missing_default_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hand_pose, "CENTERNET_CHECKPOINT", tmp_path / "none.pth")
-    with pytest.raises(HandPoseError, match=r"-m pipeline[.]training[.]train_centernet"):
-        HandPosePipeline()
-    monkeypatch.setattr(hand_pose, "A2J_CHECKPOINT", tmp_path / "none.pth")
-    with pytest.raises(HandPoseError, match=r"-m pipeline[.]training[.]train_a2j"):
-        HandPosePipeline(centernet=CenterNet(1))
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(HandPoseError, match="absent"):
         HandPosePipeline(centernet=tmp_path / "absent.pth")
 

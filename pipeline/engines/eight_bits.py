@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float32]
 
 _BATCH = 8
 _FIRST = 1  # convolutions that stay as they are: in 8 bits an A2J would see depth in steps of 1.2 mm
-_LAST = 3  # of CenterNet: scores, sizes and offsets would share one step
+_LAST = 3  # and of CenterNet: it finds boxes less exactly otherwise; with the last one, AP75 falls by 0.02
 
 
 class RoundedValues(nn.Module):
@@ -61,7 +61,9 @@ class RoundedConv(nn.Module):
 
 
 def in_eight_bits(module: nn.Module, ranges: Sequence[Range]) -> nn.Module:
-    """A copy of a network whose convolutions, but for the outermost, see and weigh 8-bit numbers.
+    """A copy of a network whose convolutions see and weigh 8-bit numbers.
+
+    The first one stays as it is, and so do CenterNet's last three.
 
     Args:
         module: CenterNet, or an A2J as engines run it, in eval mode; it stays as it is.
@@ -83,7 +85,7 @@ def in_eight_bits(module: nn.Module, ranges: Sequence[Range]) -> nn.Module:
         for reader in readers:
             reader.replace_input_with(value, rounded)
     for node, conv in convolutions.items():
-        graph.set_submodule(str(node.target), RoundedConv(conv))
+        graph.add_submodule(str(node.target), RoundedConv(conv))
     graph.recompile()
     return graph
 
@@ -123,13 +125,13 @@ class _Extremes(fx.Interpreter):
 
 
 def _flattened(module: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, nn.Conv2d]]:
-    """A copy without BatchNorm, and those of its convolutions that are to compute in 8 bits."""
+    """A copy, with BatchNorm in the convolutions before it, and what of these is to compute in 8 bits."""
     is_detector = isinstance(module, CenterNet)
     graph = fuse(for_processors(module))
     assert isinstance(graph, fx.GraphModule)
     steps = [node for node in graph.graph.nodes if node.op == "call_module"]
     called = ((node, graph.get_submodule(str(node.target))) for node in steps)
-    convolutions = [(node, module) for node, module in called if isinstance(module, nn.Conv2d)]
+    convolutions = [(node, layer) for node, layer in called if isinstance(layer, nn.Conv2d)]
     return graph, dict(convolutions[_FIRST : -_LAST if is_detector else None])
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.engines.cache import ModelCache
-from pipeline.engines.eight_bits import Range, in_eight_bits
-from pipeline.engines.precision import is_proven, proven_ranges
+from pipeline.engines.eight_bits import in_eight_bits
+from pipeline.engines.precision import accepted_proofs
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.inference import for_processors
 
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
     import openvino
 
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
     """Runs a network with OpenVINO, made for the shortest time of one batch.
 
     Precision is float32, unless a faster one was proven for these weights (see `pipeline.engines.precision`):
-    8-bit integers, or bfloat16 on processors that have it; both where not all of the network is in 8 bits.
+    8-bit integers, or bfloat16 on processors that have it. Single images have a graph of their own, which
+    needs memory for the weights once more where `spec.max_batch` is not 1.
 
     Args:
         spec: the network.
@@ -43,18 +46,7 @@ class OpenVinoEngine:
     def __init__(self, spec: EngineSpec, cache: ModelCache | None = None) -> None:
         import openvino
 
-        core, ranges = the_core(), proven_ranges(spec)
-        precision = "int8" if ranges else "float32"
-        rounded = f"-{hashlib.sha256(repr(ranges).encode()).hexdigest()[:8]}" if ranges else ""
-        model = (cache or ModelCache(spec)).get(
-            f"openvino-{precision}",
-            f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}{rounded}",
-            lambda: convert(_rounded(spec, ranges) if ranges else spec),
-            lambda packed: _unpack(core, packed),
-        )
-        halved = is_proven(spec, "bfloat16") and has_bfloat16()
-        if halved and not ranges:
-            precision = "bfloat16"
+        model, precision, halved = _load(spec, cache or ModelCache(spec))
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if halved else "f32",
@@ -65,7 +57,7 @@ class OpenVinoEngine:
         self._outputs = range(len(model.outputs))
 
         def request() -> openvino.InferRequest:
-            return core.compile_model(model, "CPU", settings).create_infer_request()
+            return the_core().compile_model(model, "CPU", settings).create_infer_request()
 
         self._several = request() if spec.max_batch > 1 else None
         model.reshape([1, *spec.input_shape])  # with all shapes fixed it is faster
@@ -74,8 +66,10 @@ class OpenVinoEngine:
 
     def run(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """(N, C, S, S) to the module's outputs: views that the next run overwrites."""
-        if len(batch) == 1 or self._several:
-            return self._infer(self._alone if len(batch) == 1 else self._several, batch)
+        if len(batch) == 1:
+            return self._infer(self._alone, batch)
+        if self._several is not None:
+            return self._infer(self._several, batch)
         parts = [tuple(map(np.copy, self._infer(self._alone, one[None]))) for one in batch]
         return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
 
@@ -100,19 +94,43 @@ def the_core() -> openvino.Core:
     return openvino.Core()
 
 
-def _rounded(spec: EngineSpec, ranges: Sequence[Range]) -> EngineSpec:
-    return replace(spec, module=in_eight_bits(spec.module, ranges))
+def _load(spec: EngineSpec, cache: ModelCache) -> tuple[openvino.Model, str, bool]:
+    """The network, its precision, and whether float32 in it may be bfloat16."""
+    proofs, able = accepted_proofs(spec), has_bfloat16()
+    eight = proofs.get("int8")
+    if eight:
+        ranges = eight.ranges
+        digest = hashlib.sha256(repr(ranges).encode()).hexdigest()[:8]
+        try:
+            rounded = _kept(
+                cache, f"int8-{digest}", lambda: replace(spec, module=in_eight_bits(spec.module, ranges))
+            )
+            return rounded, "int8", able and eight.rest == "bfloat16"
+        except ValueError as error:
+            _log.warning("%s does without 8 bits: %s", spec.name, error)
+    halved = able and "bfloat16" in proofs
+    return _kept(cache, "float32", lambda: spec), "bfloat16" if halved else "float32", halved
+
+
+def _kept(cache: ModelCache, precision: str, make: Callable[[], EngineSpec]) -> openvino.Model:
+    import openvino
+
+    return cache.get(
+        f"openvino-{precision}",
+        f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}",
+        lambda: convert(make()),
+        lambda packed: _unpack(the_core(), packed),
+    )
 
 
 def convert(spec: EngineSpec) -> bytes:
     """The network as OpenVINO's two files, packed into one."""
     import openvino
 
+    module = for_processors(spec.module)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that tracing is old
-        traced = torch.jit.trace(
-            for_processors(spec.module), torch.zeros(1, *spec.input_shape), check_trace=False
-        )
+        traced = torch.jit.trace(module, torch.zeros(1, *spec.input_shape), check_trace=False)
         model = openvino.convert_model(traced, input=[openvino.PartialShape([-1, *spec.input_shape])])
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:

@@ -7,7 +7,8 @@ besides the weights. It belongs to one set of weights and counts for no other.
 from __future__ import annotations
 
 import json
-import math
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from pipeline.engines.cache import write_atomically
 from pipeline.engines.spec import EngineSpec
 
 Precision = Literal["int8", "bfloat16"]
+_LARGEST = 1e30  # of a bound: float32 must hold it
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,31 +31,41 @@ class Proof:
         accepted: whether it may stand in for float32.
         before, after: figures in float32 and in this precision, such as `mean_mm` or `ap50`.
         ranges: of the values that 8 bits round, as `pipeline.engines.eight_bits.measure_ranges` found them.
+        rest: precision of what is not in 8 bits.
     """
 
     accepted: bool
     before: dict[str, float]
     after: dict[str, float]
     ranges: tuple[tuple[float, float], ...] = ()
+    rest: Literal["float32", "bfloat16"] = "float32"
 
 
 def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
     """What is known about these weights; empty if nothing is, or the file is of other weights or damaged."""
     if spec.checkpoint is None:
         return {}
+    path = proof_path(spec.checkpoint)
     try:
-        file = json.loads(proof_path(spec.checkpoint).read_text())
-        if file["weights"] != spec.fingerprint:
-            return {}
-        return {name: _proof(**values) for name, values in file["precisions"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        file = json.loads(path.read_text())
+        if file["weights"] == spec.fingerprint:
+            return {name: _proof(**values) for name, values in file["precisions"].items()}
+        reason = "is of other weights"
+    except OSError:
         return {}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        reason = "is damaged"
+    _log.warning("%s %s and counts for nothing: python3 -m pipeline.training.quantize", path, reason)
+    return {}
 
 
-def _proof(ranges: list[list[float]], **values: Any) -> Proof:
-    pairs = tuple((float(low), float(high)) for low, high in ranges)
-    if not all(math.isfinite(low) and math.isfinite(high) for low, high in pairs):
-        raise ValueError("a range without end")
+def _proof(ranges: Sequence[tuple[float, float]], **values: Any) -> Proof:
+    pairs = tuple((low, high) for low, high in ranges)
+    for number in (number for pair in pairs for number in pair):
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < _LARGEST:
+            raise ValueError(f"{number!r} is no bound of a range")
+    if any(low > high for low, high in pairs):
+        raise ValueError("a range that ends before it begins")
     return Proof(**values, ranges=pairs)
 
 
@@ -70,15 +83,13 @@ def write_proofs(spec: EngineSpec, proofs: dict[str, Proof]) -> None:
     write_atomically(proof_path(spec.checkpoint), (json.dumps(file, indent=2) + "\n").encode())
 
 
-def is_proven(spec: EngineSpec, precision: Precision) -> bool:
-    """Whether a precision was measured and accepted for these weights."""
-    proof = read_proofs(spec).get(precision)
-    return proof is not None and proof.accepted is True  # the file may hold anything
-
-
-def proven_ranges(spec: EngineSpec) -> tuple[tuple[float, float], ...]:
-    """What 8 bits round, if they are proven and the processor is made for them; else empty."""
-    return read_proofs(spec)["int8"].ranges if is_proven(spec, "int8") and has_int8_products() else ()
+def accepted_proofs(spec: EngineSpec) -> dict[str, Proof]:
+    """The precisions that may stand in for float32, and that this processor may be made for."""
+    return {
+        name: proof
+        for name, proof in read_proofs(spec).items()
+        if proof.accepted is True and (name != "int8" or has_int8_products())  # the file may hold anything
+    }
 
 
 def has_int8_products() -> bool:

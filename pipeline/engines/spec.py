@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.constants import CPU_THREADS
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
-from pipeline.networks.inference import for_engines
+from pipeline.networks.inference import for_engines, measured_channels
 
 MAX_BATCH = 8  # what engines with a fixed largest batch are made for
 _FORMAT = 3  # of converted models; raise it when the conversion changes
@@ -68,9 +68,8 @@ def spec_of(
     threads: int | None = CPU_THREADS,
 ) -> EngineSpec:
     """One of the program's networks as engines are given it; arguments as of `EngineSpec`."""
-    channels = network.contract.measured if isinstance(network, CenterNet) else 1
-    shape = channels, network.contract.size, network.contract.size
-    return EngineSpec(for_engines(network.eval()), shape, max_batch, checkpoint, threads)
+    shape = measured_channels(network), network.contract.size, network.contract.size
+    return EngineSpec(for_engines(network), shape, max_batch, checkpoint, threads)
 
 
 def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

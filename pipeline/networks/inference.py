@@ -31,43 +31,48 @@ class A2JReader(nn.Module):
 
 
 def for_engines(network: CenterNet | A2J) -> CenterNet | A2J | A2JReader:
-    """A copy that tells all it knows, and sees what was measured alone.
+    """A copy in eval mode that tells all it knows, and sees the `measured_channels` of its input alone.
 
-    Of CenterNet's three channels these are depth and infrared, and not their mean, or depth once; of a
-    ResNet's three that are all A2J's depth it is one.
+    A CenterNet is a CenterNet still, but one that takes two channels, or one, and not three.
     """
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network).eval()
     if isinstance(network, CenterNet):
         network.model.conv1 = _of_sums(network.model.conv1, _SUMS[network.contract.channels])
         return network
     if isinstance(network.back_bone, DepthResNet):
         resnet = network.back_bone.model
         resnet.conv1 = _of_sums(resnet.conv1, _SUMS["depth"])
-    return network if network.side_head is None else A2JReader(network)
+    return network if network.side_head is None else A2JReader(network).eval()
+
+
+def measured_channels(network: CenterNet | A2J) -> int:
+    """How many of the input's channels are measured; they are its first ones."""
+    return network.contract.measured if isinstance(network, CenterNet) else 1
 
 
 def _of_sums(conv: nn.Conv2d, parts: Tensor) -> nn.Conv2d:
     """What a convolution makes of channels that are sums, (channels, measured), of fewer measured ones."""
     fewer = copy.deepcopy(conv)
     fewer.in_channels = parts.shape[1]
-    fewer.weight = nn.Parameter(torch.einsum("oihw,im->omhw", conv.weight.detach(), parts.to(conv.weight)))
+    shares = conv.weight.detach()[:, :, None] * parts.to(conv.weight)[:, :, None, None]
+    fewer.weight = nn.Parameter(shares.sum(1))
     return fewer
 
 
 def for_processors(module: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode without the layers that processors are slow at."""
+    """A copy of a network, which must be in eval mode, without the layers that processors are slow at."""
     module = copy.deepcopy(module)
     for parent in list(module.modules()):
         for name, part in list(parent.named_children()):
             if isinstance(part, UpSample):
                 setattr(parent, name, SubPixelUpSample(part))
             elif isinstance(part, Scored):
-                setattr(parent, name, ScoredInPlace(part.num_classes))
+                setattr(parent, name, MaskedScores(part.num_classes))
     return module
 
 
-class ScoredInPlace(nn.Module):
-    """What Scored does, without taking the channels apart and together again, which costs more than it."""
+class MaskedScores(nn.Module):
+    """What `Scored` does, of all channels at once: to take them apart and join them again costs more."""
 
     is_score: Tensor
 

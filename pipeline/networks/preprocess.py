@@ -1,7 +1,8 @@
 """From depth and infrared to CenterNet's input: for one frame at run time, for a batch while training.
 
 Both do the same: clip, take the square root of the brightness, normalise each image by its own mean and
-standard deviation, and stack depth, infrared and their mean.
+standard deviation. The whole input is depth, infrared and their mean; engines are given the first two, and
+know what to make of them (see `pipeline.networks.inference`).
 """
 
 from __future__ import annotations
@@ -31,14 +32,7 @@ def measured_input(
         (2, S, S) depth and infrared, or (1, S, S) depth alone, ready to be batched.
     """
     channels = np.empty((contract.measured, contract.size, contract.size), dtype=np.float32)
-    _normalise_into(channels[0], _resized(depth, contract.size, contract.depth_max_mm))
-    if contract.measured == 1:
-        return channels
-    if ir is None:
-        channels[1] = 0.0
-    else:
-        brightness = _resized(ir, contract.size, contract.ir_max)
-        _normalise_into(channels[1], np.sqrt(brightness, out=brightness) if contract.ir_sqrt else brightness)
+    _measure_into(channels, depth, ir, contract)
     return channels
 
 
@@ -50,8 +44,30 @@ def detector_input(
     Args:
         depth, ir, contract: as of `measured_input`.
     """
-    depths, brightness = measured_input(depth, ir, contract)[[0, -1]]
-    return np.stack([depths, brightness, (depths + brightness) * np.float32(0.5)])
+    stacked = np.empty((3, contract.size, contract.size), dtype=np.float32)
+    _measure_into(stacked[: contract.measured], depth, ir, contract)
+    if contract.measured == 1:
+        stacked[1:] = stacked[0]
+    else:
+        np.add(stacked[0], stacked[1], out=stacked[2])
+        stacked[2] *= 0.5
+    return stacked
+
+
+def _measure_into(
+    channels: NDArray[np.float32],
+    depth: NDArray[np.uint16],
+    ir: NDArray[np.uint16] | None,
+    contract: DetectorInput,
+) -> None:
+    _normalise_into(channels[0], _resized(depth, contract.size, contract.depth_max_mm))
+    if len(channels) == 1:
+        return
+    if ir is None:
+        channels[1] = 0.0
+    else:
+        brightness = _resized(ir, contract.size, contract.ir_max)
+        _normalise_into(channels[1], np.sqrt(brightness, out=brightness) if contract.ir_sqrt else brightness)
 
 
 @dataclass(frozen=True)

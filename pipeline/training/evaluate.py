@@ -134,7 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     weights = parser.add_argument_group("networks")
     weights.add_argument("--centernet", type=Path, metavar="FILE", default=CENTERNET_CHECKPOINT)
     weights.add_argument("--a2j", type=Path, metavar="FILE", default=A2J_CHECKPOINT)
-    weights.add_argument("--engine", choices=ENGINES, default="auto", help="of the program (default: auto)")
+    weights.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="of the program, not of networks that are measured alone (default: auto)",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here")
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the curves here")
     return parser
@@ -149,6 +154,8 @@ def _check(options: argparse.Namespace) -> None:
             "nothing to measure: give --predictions FILE --truth FILE --dataset NAME, or --synthetic, "
             "--sequences, --real DIR or --recorded DIR"
         )
+    if options.engine != "auto" and not (options.synthetic or options.sequences or options.real):
+        raise UsageError("--engine is for --synthetic, --sequences and --real: leave it out")
     if options.frames < 1:
         raise UsageError(f"--frames {options.frames} measures nothing: give a number from 1 on")
 
@@ -181,10 +188,10 @@ def _measure_synthetic(centernet: Path, a2j: Path, engine: str) -> dict[str, Any
     from pipeline.training.evaluate_synthetic import TEST_SCENES, evaluate_hands, scene_figures
     from pipeline.training.rendered import TEST_SEED, fixed_scenes
 
+    pose = HandPosePipeline(engine, centernet=centernet, a2j=a2j)  # first: there may be no such engine
     figures = {"hands": evaluate_hands(load_a2j(a2j))}
     scenes = fixed_scenes(TEST_SCENES, TEST_SEED)
     figures["scenes"] = scene_figures(load_centernet(centernet), scenes)
-    pose = HandPosePipeline(engine, centernet=centernet, a2j=a2j)
     if pose.confirms:
         figures["program"] = program_figures(pose, scenes)
     return figures

@@ -29,6 +29,7 @@ def evaluate_sequences(
         centernet, a2j: checkpoints.
         frames: in all, of videos of all kinds in turn.
         kinds: of `acts.ACTS`; None for all.
+        engine: one of `pipeline.engines.ENGINES`.
 
     Returns:
         also `kinds` (name -> figures), and `smoothing`, the curves for `sequence_plot`.

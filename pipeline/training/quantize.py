@@ -3,9 +3,9 @@
     python3 -m pipeline.training.quantize --a2j FILE --centernet FILE [--precision int8|bfloat16]
 
 int8 is for processors with VNNI, and calibrated on rendered hands and scenes that neither training nor tests
-see; what of the network is not in 8 bits is in bfloat16 where that is accepted, so measure that first: it
-forgets the 8 bits. Both are measured as OpenVINO computes them, bfloat16 on processors that cannot as PyTorch
-does. What is accepted stands beside the checkpoint and is used from then on.
+see; what of the network is not in 8 bits is in bfloat16 if the processor has it. Both are measured as
+OpenVINO computes them, bfloat16 on processors that cannot as PyTorch does. What is accepted stands beside the
+checkpoint and is used from then on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.engines.eight_bits import Range, measure_ranges
+from pipeline.command_line import at_least_one
+from pipeline.engines.eight_bits import measure_ranges
 from pipeline.engines.openvino_engine import OpenVinoEngine, has_bfloat16
 from pipeline.engines.precision import (
     Precision,
@@ -39,7 +40,7 @@ from pipeline.errors import HandPoseError, UsageError, command
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_a2j, load_centernet
-from pipeline.networks.inference import for_engines
+from pipeline.networks.inference import for_engines, measured_channels
 from pipeline.networks.preprocess import detector_batch
 from pipeline.training.evaluate import format_figures
 from pipeline.training.evaluate_synthetic import (
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError("nothing to quantize: give --a2j FILE or --centernet FILE")
         for path, network in networks:
             proof = prove(path, network, options.precision, options.calibration, options.test)
-            verdict = "accepted" if proof.accepted else "not accepted: float32 stays"
+            verdict = "accepted" if proof.accepted else "not accepted, and not used"
             print(f"{path.name} in {options.precision}: {verdict}")
             print(format_figures({"before": proof.before, "after": proof.after}))
     except OSError as error:
@@ -109,17 +110,11 @@ def prove(
             proof = compare(network, _in_bfloat16(network, spec, Path(folder)), test)
         else:
             ranges = tuple(measure_ranges(spec.module, calibration_inputs(network, calibration)))
-            engine = _engine_of(spec, precision, Path(folder), ranges)
-            proof = replace(compare(network, EngineModule(network, engine), test), ranges=ranges)
-    write_proofs(spec, {**_beside(spec, precision), precision: proof})
+            trial = Proof(True, {}, {}, ranges, "bfloat16" if has_bfloat16() else "float32")
+            lower = EngineModule(network, _engine_of(spec, precision, trial, Path(folder)))
+            proof = replace(compare(network, lower, test), ranges=trial.ranges, rest=trial.rest)
+    write_proofs(spec, {**read_proofs(spec), precision: proof})
     return proof
-
-
-def _beside(spec: EngineSpec, precision: Precision) -> dict[str, Proof]:
-    """What stays known: bfloat16, which what is not in 8 bits computes in."""
-    return {
-        name: proof for name, proof in read_proofs(spec).items() if (name, precision) == ("bfloat16", "int8")
-    }
 
 
 def _require_int8() -> None:
@@ -166,7 +161,7 @@ def calibration_inputs(network: Network, count: int) -> FloatArray:
         return torch.cat([batch.images for batch in crops]).numpy()
     batches = fixed_scenes(count, CALIBRATION_SEED)
     inputs = torch.cat([detector_batch(b.depth, b.ir, network.contract) for b in batches])
-    return inputs[:, : network.contract.measured].contiguous().numpy()
+    return inputs[:, : measured_channels(network)].contiguous().numpy()
 
 
 class EngineModule(nn.Module):
@@ -176,14 +171,12 @@ class EngineModule(nn.Module):
         super().__init__()
         self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
         self._engine = engine
-        self._channels = network.contract.measured if isinstance(network, CenterNet) else 1
+        self._channels = measured_channels(network)
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs = tuple(
-            torch.from_numpy(output.copy())
-            for output in self._engine.run(x[:, : self._channels].contiguous().numpy())
-        )
+        seen = x[:, : self._channels].contiguous().numpy()
+        outputs = tuple(torch.from_numpy(output.copy()) for output in self._engine.run(seen))
         return outputs if len(outputs) > 1 else outputs[0]
 
     read = forward
@@ -195,13 +188,12 @@ class BFloat16Module(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.contract, self.side_head = network.contract, getattr(network, "side_head", None)
-        self._channels = network.contract.measured if isinstance(network, CenterNet) else 1
+        self._channels = measured_channels(network)
         self._network = for_engines(network).bfloat16()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs = tuple(
-            output.float() for output in as_tuple(self._network(x[:, : self._channels].bfloat16()))
-        )
+        seen = x[:, : self._channels].bfloat16()
+        outputs = tuple(output.float() for output in as_tuple(self._network(seen)))
         return outputs if len(outputs) > 1 else outputs[0]
 
     read = forward
@@ -210,17 +202,15 @@ class BFloat16Module(nn.Module):
 def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:
     """The network as it will run, or, on a processor that cannot, as near as PyTorch comes."""
     if find_spec("openvino") and has_bfloat16():
-        return EngineModule(network, _engine_of(spec, "bfloat16", folder))
+        return EngineModule(network, _engine_of(spec, "bfloat16", Proof(True, {}, {}), folder))
     return BFloat16Module(network)
 
 
-def _engine_of(
-    spec: EngineSpec, precision: Precision, folder: Path, ranges: tuple[Range, ...] = ()
-) -> OpenVinoEngine:
+def _engine_of(spec: EngineSpec, precision: Precision, trial: Proof, folder: Path) -> OpenVinoEngine:
     """The engine as it will run, in a place of its own until it is accepted."""
-    trial = replace(spec, checkpoint=folder / "trial.pth")
-    write_proofs(trial, {**_beside(spec, precision), precision: Proof(True, {}, {}, ranges)})
-    return OpenVinoEngine(trial)
+    elsewhere = replace(spec, checkpoint=folder / "trial.pth")
+    write_proofs(elsewhere, {precision: trial})
+    return OpenVinoEngine(elsewhere)
 
 
 def _crop_mm(network: A2J) -> float:
@@ -235,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--a2j", type=Path, metavar="FILE")
     parser.add_argument("--centernet", type=Path, metavar="FILE")
     parser.add_argument("--precision", choices=["int8", "bfloat16"], default="int8")
-    parser.add_argument("--calibration", type=int, default=256, help="rendered crops, or scenes")
-    parser.add_argument("--test", type=int, default=1024, help="rendered crops, or scenes")
+    parser.add_argument("--calibration", type=at_least_one, default=256, help="rendered crops, or scenes")
+    parser.add_argument("--test", type=at_least_one, default=1024, help="rendered crops, or scenes")
     return parser
 
 

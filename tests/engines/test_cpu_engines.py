@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from pipeline.engines.onnx_export import export_onnx
 from pipeline.engines.openvino_engine import OpenVinoEngine
 from pipeline.engines.precision import Proof, proof_path, read_proofs, write_proofs
 from pipeline.engines.protocol import Engine
-from pipeline.engines.spec import EngineSpec
+from pipeline.engines.spec import EngineSpec, spec_of
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
+from pipeline.networks.contracts import DetectorInput
+from pipeline.training.hand_task import hand_contract
 from tests.engines.modules import SHAPE, exported, lived_in, noise, two_heads
 
 pytest.importorskip("openvino")
@@ -143,8 +146,25 @@ def test_eight_bits_are_taken_where_they_are_proven_for_these_weights(
     assert "float32" in OpenVinoEngine(spec).name
 
 
-@pytest.mark.parametrize("broken", ["{", '{"ranges": 3}', "[[0, NaN]]", "[[0, 1, 2]]", '[["a", 1]]', "null"])
-def test_damaged_proofs_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{",
+        '{"ranges": 3}',
+        "[[0, NaN]]",
+        "[[0, 1, 2]]",
+        '[["a", 1]]',
+        '["01"]',
+        "null",
+        "[[true, true]]",
+        "[[5, -5]]",
+        "[[0, 1e308]]",
+        f"[[0, 1{'0' * 400}]]",
+    ],
+)
+def test_damaged_proofs_are_told_and_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
     monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
     write_proofs(spec, {"int8": Proof(True, {}, {}, ((0.0, 1.0),))})
@@ -152,8 +172,87 @@ def test_damaged_proofs_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     content = json.loads(path.read_text())
     content["precisions"]["int8"]["ranges"] = "RANGES"
     path.write_text(json.dumps(content).replace('"RANGES"', broken))
-    assert read_proofs(spec) == {}
     assert "float32" in OpenVinoEngine(spec).name
+    assert "is damaged and counts for nothing" in caplog.text
+    assert read_proofs(spec) == {}
+
+
+def test_ranges_that_do_not_fit_cost_the_8_bits_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    write_proofs(spec, {"int8": Proof(True, {}, {}, ((0.0, 1.0),) * 3)})
+    engine = OpenVinoEngine(spec)
+    assert "float32" in engine.name
+    assert_same_answers(engine, spec, 2)
+    assert "hands does without 8 bits" in caplog.text
+
+
+def _networks() -> dict[str, EngineSpec]:
+    torch.manual_seed(0)
+    contract = hand_contract(64)
+    hands = A2J(width=0.125, head_width=8, contract=contract, side_head=True, presence=True)
+    scenes = CenterNet(2, 0.125, plain_head=True, contract=DetectorInput(size=64, classes=("left", "right")))
+    for network in (hands, scenes):
+        lived_in(network)
+    return {"hands": spec_of(hands), "scenes": spec_of(scenes)}
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("hands", 35), ("scenes", 20)])
+def test_networks_in_8_bits_run_in_integers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, convolutions: int
+) -> None:
+    """All convolutions but the first, and the detector's last three; OpenVINO itself says so."""
+    import openvino
+
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    spec = dataclasses.replace(_networks()[name], checkpoint=tmp_path / "network.pth")
+    batch = noise(2, spec.input_shape)
+    ranges = tuple(measure_ranges(spec.module, batch))
+    write_proofs(spec, {"int8": Proof(True, {}, {}, ranges)})
+    compiled: list[openvino.CompiledModel] = []
+    compile_model = openvino.Core.compile_model
+
+    def remember(core: openvino.Core, *arguments: object) -> openvino.CompiledModel:
+        compiled.append(compile_model(core, *arguments))
+        return compiled[-1]
+
+    monkeypatch.setattr(openvino.Core, "compile_model", remember)
+    engine = OpenVinoEngine(spec)
+    assert len(compiled) == 2
+    for model in compiled:
+        layers = [op.get_rt_info() for op in model.get_runtime_model().get_ops()]
+        kinds = [
+            layer["runtimePrecision"].get() for layer in layers if layer["layerType"].get() == "Convolution"
+        ]
+        assert kinds.count("u8") + kinds.count("i8") == convolutions
+    rounded = dataclasses.replace(spec, module=in_eight_bits(spec.module, ranges))
+    for found, expected in zip(engine.run(batch), rounded.reference(batch), strict=True):
+        assert np.abs(found - expected).mean() < 0.05 * np.abs(expected).mean() + 1e-3
+
+
+@pytest.mark.parametrize(("rest", "able"), [("bfloat16", True), ("bfloat16", False), ("float32", True)])
+def test_what_is_not_in_8_bits_is_in_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: Literal["float32", "bfloat16"], able: bool
+) -> None:
+    import openvino
+
+    hints: list[str] = []
+    compile_model = openvino.Core.compile_model
+
+    def remember(core: openvino.Core, model: object, device: str, settings: dict[str, str]) -> object:
+        hints.append(settings["INFERENCE_PRECISION_HINT"])
+        return compile_model(core, model, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", remember)
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: able)
+    spec = EngineSpec(two_heads(), SHAPE, max_batch=1, checkpoint=tmp_path / "hands.pth")
+    eight = Proof(True, {}, {}, tuple(measure_ranges(spec.module, noise(8))), rest)
+    write_proofs(spec, {"int8": eight, "bfloat16": Proof(True, {}, {})})
+    assert "int8" in OpenVinoEngine(spec).name
+    assert hints == ["bf16" if rest == "bfloat16" and able else "f32"]
 
 
 @pytest.mark.parametrize("on_the_processor", [True, False])

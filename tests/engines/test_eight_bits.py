@@ -28,7 +28,10 @@ def test_values_are_rounded_to_one_of_256_steps(low: float, extent: float, value
     least, most = min(low, 0.0), max(low + extent, 0.0)
     step = (most - least) / 255
     expected = np.clip(np.array(values), least, most)
-    assert np.abs(found[:-1].numpy() - expected).max() <= step * 1.01 + 1e-6
+    errors = np.abs(found[:-1].numpy() - expected)
+    assert errors.max() <= step * 1.01 + 1e-6
+    inside = (expected > least + step) & (expected < most - step)  # at the ends 0 comes before the nearest
+    assert errors[inside].max(initial=0) <= step * 0.51 + 1e-6
     assert len(rounding(torch.linspace(least - step, most + step, 5000)).unique()) == 256
 
 
@@ -62,7 +65,7 @@ def convolutions(module: nn.Module) -> list[nn.Module]:
     return [step for step in called if isinstance(step, nn.Conv2d | RoundedConv)]
 
 
-def test_layers_that_see_or_tell_millimetres_and_pixels_stay_as_they_are() -> None:
+def test_all_are_rounded_but_the_first_and_the_last_of_the_detector() -> None:
     reader = for_engines(A2J(width=0.125, head_width=8, contract=hand_contract(64), side_head=True)).eval()
     first, *others = convolutions(in_eight_bits(reader, measure_ranges(reader, noise(2, (1, 64, 64)))))
     assert isinstance(first, nn.Conv2d)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.engines.spec import as_tuple
+from pipeline.engines.agreement import realistic_inputs
+from pipeline.engines.spec import as_tuple, spec_of
 from pipeline.networks.a2j import A2J
-from pipeline.networks.centernet import CenterNet
+from pipeline.networks.centernet import CenterNet, Scored
 from pipeline.networks.contracts import DetectorInput
-from pipeline.networks.inference import for_engines, for_processors
+from pipeline.networks.inference import for_engines, for_processors, measured_channels
 from pipeline.training.hand_task import hand_contract
 from tests.networks import literal
 
@@ -66,7 +67,24 @@ def test_what_is_slow_is_gone() -> None:
     detector, hands = (
         for_processors(for_engines(one.eval())) for one in (CenterNet(2, width=0.25), reader())
     )
-    assert not any(isinstance(part, nn.ConvTranspose2d) for part in detector.modules())
+    assert not any(isinstance(part, nn.ConvTranspose2d | Scored) for part in detector.modules())
     for module, channels in ((detector, 2), (hands, 1)):
         first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
         assert first.in_channels == first.weight.shape[1] == channels
+
+
+def test_the_network_itself_keeps_its_mode() -> None:
+    network = reader().train()
+    assert not for_engines(network).training
+    assert network.training
+
+
+@pytest.mark.parametrize(("make", "channels"), [(MAKERS[0], 2), (depth_only, 1), (reader, 1)])
+def test_engines_get_as_many_channels_as_are_measured(
+    make: Callable[[], CenterNet | A2J], channels: int
+) -> None:
+    network = make()
+    assert measured_channels(network) == channels
+    size = network.contract.size
+    assert spec_of(network).input_shape == (channels, size, size)
+    assert realistic_inputs(spec_of(network), 2).shape == (2, channels, size, size)

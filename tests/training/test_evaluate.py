@@ -11,7 +11,7 @@ import pytest
 from scipy import io
 
 from pipeline.engines import choice
-from pipeline.training import evaluate_synthetic, rendered
+from pipeline.training import evaluate_synthetic
 from pipeline.training.benchmarks import BENCHMARKS, NYU_EVALUATED
 from pipeline.training.evaluate import evaluate_predictions, format_figures, main
 
@@ -122,6 +122,7 @@ def test_boxes_of_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ([], 2, "nothing to measure"),
         (["--predictions", "p.txt", "--truth", "t.txt"], 2, "nothing to measure"),
         (["--synthetic", "--real", "x"], 2, "nothing to measure"),
+        (["--recorded", "x", "--engine", "onnx"], 2, "--engine is for"),
         (["--predictions", "p.txt", "--truth", "t.txt", "--dataset", "nyu"], 2, "cannot be read"),
     ],
 )
@@ -152,10 +153,8 @@ def test_table_is_readable_with_figures_that_are_not_finite() -> None:
 def test_the_engine_asked_for_runs_the_program(
     what: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An engine that is not there is told, whatever is measured."""
-    for name in ("evaluate_hands", "scene_figures"):
-        monkeypatch.setattr(evaluate_synthetic, name, lambda *_: {})
-    monkeypatch.setattr(rendered, "fixed_scenes", lambda *_: [])
+    """An engine that is not there is told, whatever is measured, and before it is."""
+    monkeypatch.setattr(evaluate_synthetic, "evaluate_hands", lambda *_: pytest.fail("was measured"))
     absent = choice.Kind("onnx", False, lambda: "it is missing", lambda *_: pytest.fail("was made"))
     monkeypatch.setattr(choice, "KINDS", (absent,))
     options = [str(tmp_path) if one == "DIR" else one for one in what]

@@ -8,14 +8,17 @@ import torch
 
 from pipeline.engines import create_engines, openvino_engine, precision
 from pipeline.engines.eight_bits import measure_ranges
-from pipeline.engines.precision import Proof, proven_ranges, read_proofs, write_proofs
+from pipeline.engines.precision import Proof, accepted_proofs, read_proofs, write_proofs
 from pipeline.engines.spec import EngineSpec, spec_of
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j
+from pipeline.networks.preprocess import detector_batch
 from pipeline.training import quantize
 from pipeline.training.evaluate_synthetic import scene_hand_crops, scene_hand_figures
 from pipeline.training.hand_task import hand_contract
+from pipeline.training.rendered import fixed_scenes
+from pipeline.training.scene_task import scene_contract
 from tests.engines.modules import SHAPE, noise, two_heads
 
 pytest.importorskip("openvino")
@@ -39,6 +42,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setattr(quantize, "calibration_inputs", lambda *_: np.zeros((1, 1, 64, 64), np.float32))
     monkeypatch.setattr(quantize, "measure_ranges", lambda *_: list(RANGES))
     monkeypatch.setattr(quantize, "has_int8_products", lambda: True)
+    monkeypatch.setattr(quantize, "has_bfloat16", lambda: True)
     monkeypatch.setattr(quantize, "find_spec", lambda _: True)
     monkeypatch.setattr(quantize, "_engine_of", lambda *_: None)
 
@@ -57,12 +61,12 @@ def test_int8_stands_only_while_it_is_accurate(
     spec = spec_of(network, checkpoint=path)
     measured(9.0, 9.1)
     assert quantize.prove(path, network, "int8").accepted
-    assert read_proofs(spec)["int8"] == Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, RANGES)
-    assert proven_ranges(spec) == RANGES
+    expected = Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, RANGES, "bfloat16")
+    assert read_proofs(spec)["int8"] == accepted_proofs(spec)["int8"] == expected
     measured(9.0, 9.3)
     assert not quantize.prove(path, network, "int8").accepted
     assert not read_proofs(spec)["int8"].accepted
-    assert not proven_ranges(spec)
+    assert not accepted_proofs(spec)
 
 
 def test_int8_is_not_tried_where_it_brings_nothing(
@@ -118,14 +122,11 @@ def test_both_precisions_are_remembered(
     from pipeline.networks.checkpoints import load_a2j
 
     loaded = spec_of(load_a2j(path), checkpoint=path)
-    for name, known in {"bfloat16": {"bfloat16"}, "int8": {"int8", "bfloat16"}}.items():
+    for name, known in {"int8": {"int8"}, "bfloat16": {"int8", "bfloat16"}}.items():
         measured(9.0, 9.0)
         assert quantize.main(["--a2j", str(path), "--precision", name]) == 0
         assert f"hands.pth in {name}: accepted" in capsys.readouterr().out
         assert set(read_proofs(loaded)) == known
-    measured(9.0, 9.3)  # what is not in 8 bits would now be in float32
-    assert quantize.main(["--a2j", str(path), "--precision", "bfloat16"]) == 0
-    assert set(read_proofs(loaded)) == {"bfloat16"}
 
 
 def test_bfloat16_is_the_network_rounded() -> None:
@@ -166,18 +167,43 @@ def test_stand_ins_tell_all_that_the_network_does(tmp_path: Path) -> None:
 
 
 def test_what_is_measured_is_the_precision_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """bfloat16 without 8 bits, though these are known; 8 bits with it."""
-    for module in (precision, quantize):
-        monkeypatch.setattr(module, "has_int8_products", lambda: True)
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
-    ranges = tuple(measure_ranges(spec.module, noise(8)))
-    both = {"int8": Proof(True, {}, {}, ranges), "bfloat16": Proof(True, {}, {})}
-    write_proofs(spec, both)
-    (tmp_path / "other").mkdir()
-    assert "bfloat16" in quantize._engine_of(spec, "bfloat16", tmp_path / "other").name
-    assert "int8" in quantize._engine_of(spec, "int8", tmp_path / "other", ranges).name
-    assert set(read_proofs(replace(spec, checkpoint=tmp_path / "other" / "trial.pth"))) == set(both)
+    trial = Proof(True, {}, {}, tuple(measure_ranges(spec.module, noise(8))), "bfloat16")
+    write_proofs(spec, {"int8": trial, "bfloat16": Proof(True, {}, {})})
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    assert "bfloat16" in quantize._engine_of(spec, "bfloat16", Proof(True, {}, {}), elsewhere).name
+    assert "int8" in quantize._engine_of(spec, "int8", trial, elsewhere).name
+
+
+def test_the_detector_is_measured_on_what_engines_are_given(tmp_path: Path) -> None:
+    network = CenterNet(2, 0.125, plain_head=True, contract=replace(scene_contract(), size=64)).eval()
+    spec = spec_of(network, checkpoint=tmp_path / "scenes.pth")
+    engine = create_engines("torch", [spec], "cpu")[0]
+    depth, ir = torch.rand(2, 64, 64) * 3000, torch.rand(2, 64, 64) * 2000
+    whole = detector_batch(depth, ir, network.contract)
+    with torch.no_grad():
+        expected = network(whole)
+        found, rounded = (
+            quantize.EngineModule(network, engine)(whole),
+            quantize.BFloat16Module(network)(whole),
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(rounded, expected, rtol=0.1, atol=0.05)
+
+
+def test_calibration_sees_what_engines_are_given() -> None:
+    detector = CenterNet(2, 0.125, plain_head=True, contract=scene_contract())
+    inputs = quantize.calibration_inputs(detector, 2)
+    assert inputs.shape == (2, *spec_of(detector).input_shape)
+    (expected,) = fixed_scenes(2, quantize.CALIBRATION_SEED)
+    np.testing.assert_array_equal(
+        inputs, detector_batch(expected.depth, expected.ir, detector.contract)[:, :2].numpy()
+    )
+    hands = A2J(width=0.125, head_width=8, contract=hand_contract(64))
+    assert quantize.calibration_inputs(hands, 3).shape == (3, *spec_of(hands).input_shape)
 
 
 def test_nothing_to_quantise_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,38 @@
+"""Which weights are used where none are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.constants import (
+    A2J_CHECKPOINT,
+    A2J_LIGHT_CHECKPOINT,
+    CENTERNET_CHECKPOINT,
+    CENTERNET_LIGHT_CHECKPOINT,
+    LIGHT_NETWORKS,
+)
+from pipeline.errors import HandPoseError
+
+
+def centernet_weights(named: str | Path | None = None) -> Path:
+    """The checkpoint that is named, else the one of constants.py.
+
+    Raises:
+        HandPoseError: that one is missing.
+    """
+    shipped = CENTERNET_LIGHT_CHECKPOINT if LIGHT_NETWORKS else CENTERNET_CHECKPOINT
+    return Path(named) if named else _there(shipped, "centernet")
+
+
+def a2j_weights(named: str | Path | None = None) -> Path:
+    """As `centernet_weights`, of the joint network."""
+    return Path(named) if named else _there(A2J_LIGHT_CHECKPOINT if LIGHT_NETWORKS else A2J_CHECKPOINT, "a2j")
+
+
+def _there(checkpoint: Path, name: str) -> Path:
+    if not checkpoint.is_file():
+        raise HandPoseError(
+            f"the weights {checkpoint} are missing: train them (python3 -m pipeline.training.train_{name}) "
+            f"or name a checkpoint (--{name} FILE)"
+        )
+    return checkpoint
