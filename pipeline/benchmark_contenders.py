@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, product
 from pathlib import Path
@@ -116,19 +116,18 @@ class OriginalSteps:
 
 def original_networks(devices: Sequence[str], kinds: Sequence[Kind]) -> list[Contender]:
     """The three networks of the original, one image each: eager on each device, and by engines of ours."""
-    named: list[tuple[str, CenterNet | A2J, int]] = [
-        ("CenterNet", _original_detector(), 3),
-        ("A2J resnet18", _original_joints("resnet18"), 1),
-        ("A2J resnet50", _original_joints("resnet50"), 1),
-    ]
+    named: dict[str, CenterNet | A2J] = {
+        "CenterNet": _original_detector(),
+        "A2J resnet18": _original_joints("resnet18"),
+        "A2J resnet50": _original_joints("resnet50"),
+    }
     contenders = []
-    for name, module, channels in named:
-        size = module.contract.size
-        as_is, spec = EngineSpec(module, (channels, size, size)), spec_of(module, max_batch=1)
-        made = [(device, as_is, _eager(module, device)) for device in devices]
-        made += [(_device(kind), spec, make_engines(kind, [spec])[0]) for kind in kinds]
-        what = f"original: {name}, {size} px"
-        contenders += [_network(what, seen, engine, 1, device) for device, seen, engine in made]
+    for name, module in named.items():
+        what, spec = f"original: {name}, {module.contract.size} px", spec_of(module, max_batch=1)
+        contenders += [_eager(what, module, spec, 1, device) for device in devices]
+        contenders += [
+            _network(what, spec, make_engines(kind, [spec])[0], 1, _device(kind)) for kind in kinds
+        ]
     return contenders
 
 
@@ -166,14 +165,14 @@ def our_networks(
     """Both networks, eager on each device and by each engine: one image, and one and two hands."""
     detector, joints = load_centernet(centernet), load_a2j(a2j)
     specs = [spec_of(detector, max_batch=1, checkpoint=centernet), spec_of(joints, checkpoint=a2j)]
-    tasks = (("CenterNet", specs[0], 1), ("A2J, 1 hand", specs[1], 1), ("A2J, 2 hands", specs[1], 2))
-    made = [(device, [_eager(spec.module, device) for spec in specs]) for device in devices]
-    made += [(_device(kind), make_engines(kind, specs)) for kind in kinds]
-    return [
-        _network(f"ours: {name}, {spec.input_shape[1]} px", spec, engines[specs.index(spec)], count, device)
-        for name, spec, count in tasks
-        for device, engines in made
-    ]
+    made = [(_device(kind), make_engines(kind, specs)) for kind in kinds]
+    tasks = (("CenterNet", detector, 0, 1), ("A2J, 1 hand", joints, 1, 1), ("A2J, 2 hands", joints, 1, 2))
+    contenders = []
+    for name, module, k, count in tasks:
+        what = f"ours: {name}, {module.contract.size} px"
+        contenders += [_eager(what, module, specs[k], count, device) for device in devices]
+        contenders += [_network(what, specs[k], engines[k], count, device) for device, engines in made]
+    return contenders
 
 
 def our_frames(
@@ -233,12 +232,16 @@ def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
     return call
 
 
-def _eager(module: nn.Module, device: str) -> Engine:
-    return EagerEngine(module, device)
-
-
 def _device(kind: Kind) -> str:
     return GPU if kind.on_gpu else CPU
+
+
+def _eager(what: str, module: CenterNet | A2J, spec: EngineSpec, count: int, device: str) -> Contender:
+    """A network as it was trained, on all channels of its input; the spec is that of our engines."""
+    channels = 3 if isinstance(module, CenterNet) else 1
+    whole = EngineSpec(module, (channels, *spec.input_shape[1:]))
+    contender = _network(what, whole, EagerEngine(module, device), count, device)
+    return replace(contender, accuracy=_accuracy(spec, contender.engine))
 
 
 def _network(what: str, spec: EngineSpec, engine: Engine, count: int, device: str) -> Contender:

@@ -133,8 +133,9 @@ def test_the_command_writes_table_and_json(
     scenes = {n: [Scene(Frame(depth, depth, RENDERED_CAMERA), boxes[:n], sides[:n])] for n in (1, 2)}
     monkeypatch.setattr(benchmark, "scenes_with_hands", lambda: scenes)
     small = CenterNet(1, 0.125, contract=DetectorInput(size=64))
-    monkeypatch.setattr(benchmark_contenders, "CenterNet", lambda *_: small)
-    monkeypatch.setattr(benchmark_contenders, "A2J", lambda *_: A2J(width=0.125, head_width=8))
+    monkeypatch.setattr(benchmark_contenders, "_original_detector", small.eval)
+    joints = A2J(width=0.125, head_width=8).eval()
+    monkeypatch.setattr(benchmark_contenders, "_original_joints", lambda _: joints)
     arguments = ["--engines", "torch", "--device", device, "--originals", "--seconds", "0"]
     arguments += ["--json", str(tmp_path / "out.json")]
     files = ["--centernet", str(tmp_path / "c.pth"), "--a2j", str(tmp_path / "a.pth")]
