@@ -54,8 +54,12 @@ def _of_sums(conv: nn.Conv2d, parts: Tensor) -> nn.Conv2d:
     """What a convolution makes of channels that are sums, (channels, measured), of fewer measured ones."""
     fewer = copy.deepcopy(conv)
     fewer.in_channels = parts.shape[1]
-    shares = conv.weight.detach()[:, :, None] * parts.to(conv.weight)[:, :, None, None]
-    fewer.weight = nn.Parameter(shares.sum(1))
+    weight, parts = conv.weight.detach(), parts.to(conv.weight)
+    # One after the other, so that each machine comes to the same digits: they are part of names and proofs.
+    total = torch.zeros_like(weight[:, : fewer.in_channels])
+    for channel, shares in enumerate(parts):
+        total = total + weight[:, channel, None] * shares[:, None, None]
+    fewer.weight = nn.Parameter(total)
     return fewer
 
 

@@ -1,6 +1,7 @@
 """8 bits: what is rounded, and that integers of NumPy give the same."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from pipeline.constants import (
+    A2J_CHECKPOINT,
+    A2J_LIGHT_CHECKPOINT,
+    CENTERNET_CHECKPOINT,
+    CENTERNET_LIGHT_CHECKPOINT,
+)
 from pipeline.engines.eight_bits import RoundedConv, RoundedValues, in_eight_bits, measure_ranges
-from pipeline.engines.spec import as_tuple
+from pipeline.engines.precision import read_proofs
+from pipeline.engines.spec import as_tuple, spec_of
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
+from pipeline.networks.checkpoints import load_a2j, load_centernet
 from pipeline.networks.inference import for_engines
 from pipeline.training.hand_task import hand_contract
 from tests.engines.modules import lived_in, noise, two_heads
@@ -121,3 +130,20 @@ def test_ranges_are_means_of_the_extremes() -> None:
     nn.init.ones_(module[0].weight)  # type: ignore[arg-type]
     inputs = np.array([[-1.0, 3.0], [-2.0, 5.0]], np.float32).reshape(2, 1, 1, 2)
     assert measure_ranges(module.eval(), inputs) == [(-1.5, 4.0)]
+
+
+SHIPPED: dict[Path, Callable[[Path], CenterNet | A2J]] = {
+    CENTERNET_CHECKPOINT: load_centernet,
+    CENTERNET_LIGHT_CHECKPOINT: load_centernet,
+    A2J_CHECKPOINT: load_a2j,
+    A2J_LIGHT_CHECKPOINT: load_a2j,
+}
+
+
+@pytest.mark.parametrize("checkpoint", SHIPPED, ids=lambda path: path.stem)
+def test_what_is_proven_of_shipped_weights_is_of_these_weights(checkpoint: Path) -> None:
+    spec = spec_of(SHIPPED[checkpoint](checkpoint), checkpoint=checkpoint)
+    proofs = read_proofs(spec)
+    assert set(proofs) == {"bfloat16", "int8"}
+    rounded = in_eight_bits(spec.module, proofs["int8"].ranges)
+    assert any(isinstance(part, RoundedConv) for part in rounded.modules())
