@@ -31,6 +31,7 @@ class EngineSpec:
         max_batch: largest batch that engines are optimised for; larger ones run in parts.
         checkpoint: the file the weights come from: converted models are kept beside it.
         threads: of the processor, that compute; None for the engine's choice.
+        made_from: fingerprint of the network that the module is another form of; None if it is none.
     """
 
     module: nn.Module
@@ -38,6 +39,7 @@ class EngineSpec:
     max_batch: int = MAX_BATCH
     checkpoint: Path | None = None
     threads: int | None = CPU_THREADS
+    made_from: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +48,13 @@ class EngineSpec:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 digits that change with the layers, the weights and the input's shape."""
+        """16 digits that change with the layers, the weights and the input's shape.
+
+        Those of the network that the module was made from, as it was stored: what is computed out of weights
+        may differ in its last digits from machine to machine.
+        """
+        if self.made_from:
+            return self.made_from
         digest = hashlib.sha256(f"{_FORMAT} {self.input_shape} {self.module!r}".encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(name.encode())
@@ -69,7 +77,8 @@ def spec_of(
 ) -> EngineSpec:
     """One of the program's networks as engines are given it; arguments as of `EngineSpec`."""
     shape = measured_channels(network), network.contract.size, network.contract.size
-    return EngineSpec(for_engines(network), shape, max_batch, checkpoint, threads)
+    made_from = EngineSpec(network, shape).fingerprint
+    return EngineSpec(for_engines(network), shape, max_batch, checkpoint, threads, made_from)
 
 
 def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

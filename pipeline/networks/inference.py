@@ -33,11 +33,15 @@ class A2JReader(nn.Module):
 def for_engines(network: CenterNet | A2J) -> CenterNet | A2J | A2JReader:
     """A copy in eval mode that tells all it knows, and sees the `measured_channels` of its input alone.
 
-    A CenterNet is a CenterNet still, but one that takes two channels, or one, and not three.
+    A CenterNet is a CenterNet still, but one that takes two channels, or one, and not three; it cannot be
+    given once more.
     """
     network = copy.deepcopy(network).eval()
     if isinstance(network, CenterNet):
         network.model.conv1 = _of_sums(network.model.conv1, _SUMS[network.contract.channels])
+        for name, part in list(network.named_children()):
+            if isinstance(part, UpSample):
+                setattr(network, name, _without_norm(part))
         return network
     if isinstance(network.back_bone, DepthResNet):
         resnet = network.back_bone.model
@@ -54,13 +58,19 @@ def _of_sums(conv: nn.Conv2d, parts: Tensor) -> nn.Conv2d:
     """What a convolution makes of channels that are sums, (channels, measured), of fewer measured ones."""
     fewer = copy.deepcopy(conv)
     fewer.in_channels = parts.shape[1]
-    weight, parts = conv.weight.detach(), parts.to(conv.weight)
-    # One after the other, so that each machine comes to the same digits: they are part of names and proofs.
-    total = torch.zeros_like(weight[:, : fewer.in_channels])
-    for channel, shares in enumerate(parts):
-        total = total + weight[:, channel, None] * shares[:, None, None]
-    fewer.weight = nn.Parameter(total)
+    shares = conv.weight.detach()[:, :, None] * parts.to(conv.weight)[:, :, None, None]
+    fewer.weight = nn.Parameter(shares.sum(1))
     return fewer
+
+
+def _without_norm(up: UpSample) -> UpSample:
+    """With BatchNorm in the transposed convolution, where PyTorch's `fuse` leaves it."""
+    up = copy.deepcopy(up)
+    transposed, *rest = up.layers
+    if rest and isinstance(rest[0], nn.BatchNorm2d):
+        assert isinstance(transposed, nn.ConvTranspose2d)
+        up.layers = nn.Sequential(fuse_conv_bn_eval(transposed, rest[0], transpose=True), *rest[1:])
+    return up
 
 
 def for_processors(module: nn.Module) -> nn.Module:
@@ -99,11 +109,8 @@ class SubPixelUpSample(nn.Module):
 
     def __init__(self, original: UpSample) -> None:
         super().__init__()
-        transposed, *rest = original.layers
+        transposed, *rest = _without_norm(original).layers
         assert isinstance(transposed, nn.ConvTranspose2d)
-        if rest:
-            assert isinstance(rest[0], nn.BatchNorm2d)
-            transposed = fuse_conv_bn_eval(transposed, rest[0], transpose=True)
         assert transposed.bias is not None
         inputs, outputs = transposed.weight.shape[:2]
         taps = torch.tensor([[2, 0], [3, 1]])  # of 4 in a row: those of odd pixels, of even ones
@@ -111,7 +118,7 @@ class SubPixelUpSample(nn.Module):
         self.conv = nn.Conv2d(inputs, 4 * outputs, 2, padding=1)
         self.conv.weight.data = weight.permute(1, 2, 4, 0, 3, 5).reshape(self.conv.weight.shape)
         self.conv.bias = nn.Parameter(transposed.bias.detach().repeat_interleave(4))
-        self.activation = rest[1] if rest else nn.Identity()
+        self.activation = rest[0] if rest else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         shuffled = nn.functional.pixel_shuffle(self.activation(self.conv(x)), 2)

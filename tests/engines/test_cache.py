@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ import torch
 
 from pipeline.engines.cache import ModelCache, user_folder
 from pipeline.engines.spec import EngineSpec
+from pipeline.engines.spec import spec_of as spec_of_network
+from pipeline.networks.centernet import CenterNet
 from tests.engines.modules import SHAPE, two_heads
 
 
@@ -46,6 +49,19 @@ def test_fingerprint_sees_every_weight_and_layer() -> None:
     known.add(EngineSpec(module, SHAPE).fingerprint)
     assert len(known) == 4
     assert EngineSpec(two_heads(), SHAPE).fingerprint in known
+
+
+def test_other_forms_of_a_network_keep_its_fingerprint() -> None:
+    """Their weights are computed, and may come to other digits on another machine."""
+    network = CenterNet(2, 0.125, plain_head=True).eval()
+    spec = spec_of_network(network)
+    digits = spec.fingerprint
+    with torch.no_grad():
+        next(spec.module.parameters()).add_(1e-6)
+    assert dataclasses.replace(spec).fingerprint == digits
+    with torch.no_grad():
+        network.model.conv1.weight[0, 0, 0, 0] += 1e-3
+    assert spec_of_network(network).fingerprint != digits
 
 
 def test_damaged_models_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

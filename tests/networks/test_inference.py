@@ -68,6 +68,9 @@ def test_what_is_slow_is_gone() -> None:
         for_processors(for_engines(one.eval())) for one in (CenterNet(2, width=0.25), reader())
     )
     assert not any(isinstance(part, nn.ConvTranspose2d | Scored) for part in detector.modules())
+    folded = for_engines(CenterNet(2, width=0.25).eval())
+    assert isinstance(folded, CenterNet)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.up_sample1.modules())
     for module, channels in ((detector, 2), (hands, 1)):
         first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
         assert first.in_channels == first.weight.shape[1] == channels
