@@ -51,22 +51,28 @@ def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
         if file["weights"] == spec.fingerprint:
             return {name: _proof(**values) for name, values in file["precisions"].items()}
         reason = "is of other weights"
-    except OSError:
+    except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except OSError:
+        reason = "cannot be read"
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         reason = "is damaged"
     _log.warning("%s %s and counts for nothing: python3 -m pipeline.training.quantize", path, reason)
     return {}
 
 
-def _proof(ranges: Sequence[tuple[float, float]], **values: Any) -> Proof:
+def _proof(accepted: bool, rest: str, ranges: Sequence[tuple[float, float]], **values: Any) -> Proof:
+    if not isinstance(accepted, bool) or rest not in ("float32", "bfloat16"):
+        raise ValueError(f"accepted {accepted!r}, the rest in {rest!r}")
+    if not all(isinstance(values[name], dict) for name in ("before", "after")):
+        raise ValueError("no figures")
     pairs = tuple((low, high) for low, high in ranges)
     for number in (number for pair in pairs for number in pair):
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < _LARGEST:
             raise ValueError(f"{number!r} is no bound of a range")
     if any(low > high for low, high in pairs):
         raise ValueError("a range that ends before it begins")
-    return Proof(**values, ranges=pairs)
+    return Proof(accepted, **values, ranges=pairs, rest=rest)  # type: ignore[arg-type]
 
 
 def write_proofs(spec: EngineSpec, proofs: dict[str, Proof]) -> None:
@@ -88,7 +94,7 @@ def accepted_proofs(spec: EngineSpec) -> dict[str, Proof]:
     return {
         name: proof
         for name, proof in read_proofs(spec).items()
-        if proof.accepted is True and (name != "int8" or has_int8_products())  # the file may hold anything
+        if proof.accepted and (name != "int8" or has_int8_products())
     }
 
 

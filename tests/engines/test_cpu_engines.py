@@ -177,6 +177,33 @@ def test_damaged_proofs_are_told_and_are_none(
     assert read_proofs(spec) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("accepted", "true"), ("accepted", 2), ("rest", 5), ("rest", "int4"), ("before", None)],
+)
+def test_proofs_of_wrong_types_are_none(tmp_path: Path, name: str, value: object) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    write_proofs(spec, {"bfloat16": Proof(True, {}, {})})
+    path = proof_path(tmp_path / "hands.pth")
+    content = json.loads(path.read_text())
+    content["precisions"]["bfloat16"][name] = value
+    path.write_text(json.dumps(content))
+    assert read_proofs(spec) == {}
+
+
+def test_proofs_that_cannot_be_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    assert read_proofs(spec) == {}
+    assert not caplog.text
+    proof_path(tmp_path / "hands.pth").write_text("[" * 200_000)
+    assert read_proofs(spec) == {}
+    proof_path(tmp_path / "hands.pth").unlink()
+    proof_path(tmp_path / "hands.pth").mkdir()
+    assert read_proofs(spec) == {}
+    assert "is damaged" in caplog.text
+    assert "cannot be read" in caplog.text
+
+
 def test_ranges_that_do_not_fit_cost_the_8_bits_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
