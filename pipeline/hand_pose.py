@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 
@@ -64,7 +65,8 @@ class HandPosePipeline:
         threads: int | None = CPU_THREADS,
     ) -> None:
         for name, number in (("max_hands", max_hands), ("threads", threads)):
-            if number is not None and not (isinstance(number, int) and number >= 1):
+            whole = isinstance(number, Integral) and not isinstance(number, bool)
+            if number is not None and not (whole and number >= 1):
                 raise UsageError(f"{name} must be a whole number from 1 on, not {number!r}: or leave it out")
         detector_file = hand_file = None
         if not isinstance(centernet, CenterNet):

@@ -89,9 +89,10 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    for name, number in (("max_hands", 0), ("max_hands", 1.5), ("max_hands", "2"), ("threads", 0)):
+    for name, number in (("max_hands", 0), ("max_hands", 1.5), ("max_hands", True), ("threads", "2")):
         with pytest.raises(UsageError, match=name):
             make(**{name: number})
+    assert make(max_hands=np.int64(2)).max_hands == 2
     with pytest.raises(UsageError, match="steam"):
         make(engine="steam")
 

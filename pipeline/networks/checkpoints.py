@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.errors import HandPoseError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.metadata import (
@@ -39,7 +39,7 @@ def load_centernet(path: str | Path) -> CenterNet:
     """The detector of a checkpoint: float32 on the CPU, in eval mode, with its `contract`.
 
     Raises:
-        HandPoseError: not a CenterNet checkpoint, or a damaged one.
+        UsageError: there is no such file, or it is not a CenterNet checkpoint, or a damaged one.
     """
     file = _read(path)
     try:
@@ -56,7 +56,7 @@ def load_a2j(path: str | Path) -> A2J:
     """The joint estimator of a checkpoint: float32 on the CPU, in eval mode, with its `contract`.
 
     Raises:
-        HandPoseError: not an A2J checkpoint, or a damaged one.
+        UsageError: there is no such file, or it is not an A2J checkpoint, or a damaged one.
     """
     file = _read(path)
     try:
@@ -77,7 +77,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     """What a checkpoint of ours tells about itself; empty for published ones.
 
     Raises:
-        HandPoseError: not a checkpoint.
+        UsageError: there is no such file, or it is no checkpoint.
     """
     meta = _read(path).get("meta")
     return meta if isinstance(meta, dict) else {}
@@ -121,20 +121,20 @@ def _read(path: str | Path) -> dict[Any, Any]:
     try:
         stream = open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        raise HandPoseError(f"cannot read the checkpoint {path} ({error.strerror}): {advice}") from error
+        raise UsageError(f"cannot read the checkpoint {path} ({error.strerror}): {advice}") from error
     with stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             file = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # the unpickler meets bad bytes with whatever comes up
-            raise HandPoseError(f"{path} is damaged or no PyTorch checkpoint: {advice}") from error
+            raise UsageError(f"{path} is damaged or no PyTorch checkpoint: {advice}") from error
     if not isinstance(file, dict):
-        raise HandPoseError(f"{path} holds no weights: {advice}")
+        raise UsageError(f"{path} holds no weights: {advice}")
     return file
 
 
-def _unfit(path: str | Path, network: str, reason: ValueError) -> HandPoseError:
-    return HandPoseError(f"{path} is no checkpoint for {network} ({reason}): choose another file")
+def _unfit(path: str | Path, network: str, reason: ValueError) -> UsageError:
+    return UsageError(f"{path} is no checkpoint for {network} ({reason}): choose another file")
 
 
 def _weights(state: object) -> Weights:

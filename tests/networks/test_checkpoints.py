@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import HandPoseError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.hand import HANDS2017_21, ICVL_16, NYU_14, NYU_16, skeleton_for
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.centernet import CenterNet
@@ -232,7 +232,7 @@ def test_nvidias_centernet_gives_the_same_output(path: Path, classes: int, chann
 
 
 def refusal(load: Callable[[Path], object], path: Path) -> str:
-    with pytest.raises(HandPoseError) as caught:
+    with pytest.raises(UsageError) as caught:  # exit code 2
         load(path)
     message = str(caught.value)
     assert str(path) in message
