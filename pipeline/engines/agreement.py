@@ -23,6 +23,7 @@ JOINT_LIMIT_MM = 2.0
 SCORE_LIMIT = 0.05
 SIDE_LIMIT = 0.5
 RELATIVE_LIMIT = 0.05
+_WORST_RELATIVE_ERROR = 0.3  # of an engine that works: 8-bit integers on an input far from a real one
 _SEED = 0x1E57  # of the rendered inputs: no other command draws from it
 _CROP_MM, _RENDERED_RANGE_MM = 250.0, 150.0  # of crops for networks without a metric crop; of rendered ones
 _DISTANCE_MM = 600.0  # where the pixels of a fixed window are turned into millimetres
@@ -86,6 +87,24 @@ def differences(
         for ours, theirs in zip(found, expected, strict=True)
     ]
     return (Difference("outputs", max(relative), RELATIVE_LIMIT),)
+
+
+def works(spec: EngineSpec, run: Callable[[FloatArray], Outputs]) -> bool:
+    """Whether the answers to one cheap input are the module's, if only roughly."""
+    batch = probe(spec.input_shape)
+    pairs = zip(run(batch), spec.reference(batch), strict=True)
+    return all(_apart(found, expected) < _WORST_RELATIVE_ERROR for found, expected in pairs)  # not so if NaN
+
+
+def _apart(found: FloatArray, expected: FloatArray) -> float:
+    """Root mean square of the difference, relative to what was expected; of logits, as probabilities."""
+    if found.shape != expected.shape:
+        return np.inf
+    if expected.ndim == 1:
+        far = (np.tanh(0.5 * found.astype(np.float64)) - np.tanh(0.5 * expected.astype(np.float64))) / 2
+        return float(np.sqrt(np.square(far).mean()))
+    scale = max(float(np.sqrt(np.square(expected).mean())), 1e-6)
+    return float(np.sqrt(np.square(found - expected).mean())) / scale
 
 
 def probe(input_shape: tuple[int, int, int], count: int = 1) -> FloatArray:

@@ -7,17 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.engines.agreement import probe
-from pipeline.engines.precision import proof_path
+from pipeline.engines.agreement import works
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec
 from pipeline.errors import HandPoseError, UsageError
 
-_WORST_RELATIVE_ERROR = 0.3  # of an engine that works: 8-bit integers on an input far from a real one
 _log = logging.getLogger(__name__)
 
 
@@ -118,24 +114,8 @@ def _prove(engine: Engine, spec: EngineSpec) -> None:
     Raises:
         HandPoseError: the answers are not the network's.
     """
-    batch = probe(spec.input_shape)
-    for found, expected in zip(engine.run(batch), spec.reference(batch), strict=True):
-        if not _apart(found, expected) < _WORST_RELATIVE_ERROR:  # nor if it is NaN
-            advice = "try another --engine"
-            if spec.checkpoint and "int8" in engine.name:
-                advice = f"remove {proof_path(spec.checkpoint)}, or quantize once more"
-            raise HandPoseError(f"{engine.name} gives wrong answers for {spec.name}: {advice}")
-
-
-def _apart(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Root mean square of the difference, relative to what was expected; of logits, as probabilities."""
-    if found.shape != expected.shape:
-        return np.inf
-    if expected.ndim == 1:
-        far = (np.tanh(0.5 * found.astype(np.float64)) - np.tanh(0.5 * expected.astype(np.float64))) / 2
-        return float(np.sqrt(np.square(far).mean()))
-    scale = max(float(np.sqrt(np.square(expected).mean())), 1e-6)
-    return float(np.sqrt(np.square(found - expected).mean())) / scale
+    if not works(spec, engine.run):
+        raise HandPoseError(f"{engine.name} gives wrong answers for {spec.name}: try another --engine")
 
 
 def _told(engines: list[Engine], absent: Sequence[str]) -> list[Engine]:

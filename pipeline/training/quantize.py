@@ -207,10 +207,17 @@ def _in_bfloat16(network: Network, spec: EngineSpec, folder: Path) -> nn.Module:
 
 
 def _engine_of(spec: EngineSpec, precision: Precision, trial: Proof, folder: Path) -> OpenVinoEngine:
-    """The engine as it will run, in a place of its own until it is accepted."""
+    """The engine as it will run, in a place of its own until it is accepted.
+
+    Raises:
+        UsageError: it gives wrong answers in this precision.
+    """
     elsewhere = replace(spec, checkpoint=folder / "trial.pth")
     write_proofs(elsewhere, {precision: trial})
-    return OpenVinoEngine(elsewhere)
+    engine = OpenVinoEngine(elsewhere)
+    if precision not in engine.name:
+        raise UsageError(f"{spec.name} gives wrong answers in {precision}: try a larger --calibration")
+    return engine
 
 
 def _crop_mm(network: A2J) -> float:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from pipeline.engines.agreement import Outputs, differences, probe, realistic_inputs
+from pipeline.engines.agreement import Outputs, differences, probe, realistic_inputs, works
 from pipeline.engines.spec import EngineSpec
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
@@ -74,3 +75,23 @@ def test_realistic_inputs_are_rendered_in_the_networks_form(hands: EngineSpec) -
     assert published.shape == (1, 1, 176, 176)
     background = torch.from_numpy(published).mode().values.mode().values.item()
     assert background == pytest.approx(0.66877532 / 28.32958208, rel=1e-4)
+
+
+def test_an_engine_works_if_its_answers_are_roughly_right(hands: EngineSpec) -> None:
+    assert works(hands, hands.reference)
+    assert works(hands, lambda batch: tuple(1.2 * part for part in hands.reference(batch)))
+    assert not works(hands, lambda batch: tuple(1.4 * part for part in hands.reference(batch)))
+    assert not works(hands, lambda batch: tuple(part[:, :1] for part in hands.reference(batch)))
+    assert not works(hands, lambda batch: tuple(np.nan * part for part in hands.reference(batch)))
+
+
+def test_logits_count_as_the_probabilities_they_stand_for() -> None:
+    """8 bits may be less sure of what is sure in any case."""
+
+    class Sure(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 9 + 0 * x.mean((1, 2, 3))
+
+    spec = EngineSpec(Sure(), SHAPE)
+    assert works(spec, lambda batch: (0.6 * spec.reference(batch)[0],))
+    assert not works(spec, lambda batch: (-spec.reference(batch)[0],))

@@ -1,6 +1,5 @@
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,20 +114,3 @@ def test_what_is_not_installed_is_named_with_its_command(
 
 def test_every_kind_can_be_asked_for() -> None:
     assert {kind.name for kind in choice.KINDS} | {"auto"} == set(ENGINES)
-
-
-def test_logits_are_compared_as_the_probabilities_they_stand_for() -> None:
-    """8 bits may be less sure of what is sure in any case."""
-    sure = np.array([9.0, -9.0], np.float32)
-    assert choice._apart(sure * 0.6, sure) < 0.01
-    assert choice._apart(-sure, sure) > 0.9
-    maps = np.full((1, 4, 2), 9.0, np.float32)
-    assert choice._apart(maps * 0.6, maps) == pytest.approx(0.4, abs=1e-6)
-    assert choice._apart(maps[:, :3], maps) == np.inf
-
-
-def test_wrong_answers_in_8_bits_name_what_to_remove(tmp_path: Path) -> None:
-    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
-    engine = Stub("openvino int8 (cpu)", spec, spoilt=5.0)
-    with pytest.raises(HandPoseError, match=r"remove .*hands[.]precision[.]json, or quantize once more"):
-        choice._prove(engine, spec)

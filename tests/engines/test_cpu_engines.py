@@ -216,6 +216,22 @@ def test_ranges_that_do_not_fit_cost_the_8_bits_alone(
     assert "hands does without 8 bits" in caplog.text
 
 
+@pytest.mark.parametrize("bounds", [(0.0, 0.0), (-1e29, 1e29), (0.0, 1e-3)])
+def test_8_bits_that_give_wrong_answers_cost_the_8_bits_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bounds: tuple[float, float],
+) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    write_proofs(spec, {"int8": Proof(True, {}, {}, (bounds,))})
+    engine = OpenVinoEngine(spec)
+    assert "float32" in engine.name
+    assert_same_answers(engine, spec, 2)
+    assert "hands gives wrong answers in 8 bits, and does without" in caplog.text
+
+
 def _networks() -> dict[str, EngineSpec]:
     torch.manual_seed(0)
     contract = hand_contract(64)

@@ -10,6 +10,7 @@ from pipeline.engines import create_engines, openvino_engine, precision
 from pipeline.engines.eight_bits import measure_ranges
 from pipeline.engines.precision import Proof, accepted_proofs, read_proofs, write_proofs
 from pipeline.engines.spec import EngineSpec, spec_of
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j
@@ -176,6 +177,15 @@ def test_what_is_measured_is_the_precision_itself(tmp_path: Path, monkeypatch: p
     elsewhere.mkdir()
     assert "bfloat16" in quantize._engine_of(spec, "bfloat16", Proof(True, {}, {}), elsewhere).name
     assert "int8" in quantize._engine_of(spec, "int8", trial, elsewhere).name
+
+
+def test_another_precision_is_not_measured_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
+    with pytest.raises(UsageError, match="hands gives wrong answers in int8"):
+        quantize._engine_of(spec, "int8", Proof(True, {}, {}, ((0.0, 0.0),)), tmp_path)
 
 
 def test_the_detector_is_measured_on_what_engines_are_given(tmp_path: Path) -> None:
