@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
-from pipeline.engines.agreement import differences, probe
-from pipeline.engines.spec import EngineSpec, HalfInside, as_tuple
+from pipeline.engines.agreement import differences
+from pipeline.engines.spec import EngineSpec, HalfInside, as_tuple, probe
 from pipeline.engines.staged_engine import StagedEngine
 
 _WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms in them

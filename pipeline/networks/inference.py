@@ -39,9 +39,9 @@ def for_engines(network: CenterNet | A2J) -> CenterNet | A2J | A2JReader:
     network = copy.deepcopy(network).eval()
     if isinstance(network, CenterNet):
         network.model.conv1 = _of_sums(network.model.conv1, _SUMS[network.contract.channels])
-        for name, part in list(network.named_children()):
+        for part in network.children():
             if isinstance(part, UpSample):
-                setattr(network, name, _without_norm(part))
+                part.layers = nn.Sequential(*_layers_without_norm(part))
         return network
     if isinstance(network.back_bone, DepthResNet):
         resnet = network.back_bone.model
@@ -63,14 +63,13 @@ def _of_sums(conv: nn.Conv2d, parts: Tensor) -> nn.Conv2d:
     return fewer
 
 
-def _without_norm(up: UpSample) -> UpSample:
-    """With BatchNorm in the transposed convolution, where PyTorch's `fuse` leaves it."""
-    up = copy.deepcopy(up)
+def _layers_without_norm(up: UpSample) -> list[nn.Module]:
+    """With BatchNorm in the transposed convolution, where PyTorch's `fuse` leaves it; `up` stays as it is."""
     transposed, *rest = up.layers
     if rest and isinstance(rest[0], nn.BatchNorm2d):
         assert isinstance(transposed, nn.ConvTranspose2d)
-        up.layers = nn.Sequential(fuse_conv_bn_eval(transposed, rest[0], transpose=True), *rest[1:])
-    return up
+        return [fuse_conv_bn_eval(transposed, rest[0], transpose=True), *rest[1:]]
+    return [transposed, *rest]
 
 
 def for_processors(module: nn.Module) -> nn.Module:
@@ -109,7 +108,7 @@ class SubPixelUpSample(nn.Module):
 
     def __init__(self, original: UpSample) -> None:
         super().__init__()
-        transposed, *rest = _without_norm(original).layers
+        transposed, *rest = _layers_without_norm(original)
         assert isinstance(transposed, nn.ConvTranspose2d)
         assert transposed.bias is not None
         inputs, outputs = transposed.weight.shape[:2]

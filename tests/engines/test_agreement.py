@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.engines.agreement import Outputs, differences, probe, realistic_inputs, works
-from pipeline.engines.spec import EngineSpec
+from pipeline.engines.agreement import Outputs, differences, realistic_inputs, works
+from pipeline.engines.spec import EngineSpec, probe
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.contracts import HandInput
