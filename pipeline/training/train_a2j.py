@@ -29,6 +29,7 @@ from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
 from pipeline.training.siblings import Siblings, check_alike, check_single, check_start
+from pipeline.training.widen import widened
 
 _SHAPE = ("backbone", "width", "head_width", "light", "size")  # options that say what a new network is
 _OURS = {"backbone": "resnet18", "size": 128, "lr": 1e-3, "held_out": 512}
@@ -79,10 +80,13 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     """Networks and rendered hands that the arguments ask for.
 
     Raises:
-        UsageError: weights to start from that read no metric crops of one hand, or have different inputs.
+        UsageError: weights to start from that read no metric crops of one hand, have different inputs, or are
+            wider than they should become.
     """
     if arguments.init:
         networks = [_started(path) for path in arguments.init]
+        if arguments.widen:
+            networks[-1] = _widened(networks[-1], *arguments.widen)
     else:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []
@@ -130,6 +134,13 @@ def _started(path: Path) -> A2J:
     return model
 
 
+def _widened(network: A2J, width: float, head_width: int) -> A2J:
+    try:
+        return widened(network, width, head_width)
+    except ValueError as error:
+        raise UsageError(f"--widen: {error}") from error
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -141,9 +152,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--head-width", type=int, help="channels of the heads")
     parser.add_argument(
         "--light",
-        type=_light,
+        type=_widths,
         metavar="WIDTH:HEAD",
         help="train a lighter network beside it, which learns from its answers too, e.g. 0.375:96",
+    )
+    parser.add_argument(
+        "--widen",
+        type=_widths,
+        metavar="WIDTH:HEAD",
+        help="go on from --init (of two, its second file) with a wider network, e.g. 0.5:112",
     )
     parser.add_argument("--size", type=int, help="side of the input, px")
     parser.add_argument(
@@ -162,7 +179,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = data_choice(parser, arguments.data, list(RECIPES))
     if data.kind is None:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
-        return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin"))
+        if arguments.widen and not arguments.init:
+            raise UsageError("--widen needs --init with the network to widen")
+        return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin", "widen"))
+    if arguments.widen:
+        raise UsageError("--widen is for networks that learn from rendered hands: leave --data or it out")
     check_single(arguments.init, arguments.light)
     arguments.data = data
     return train(
@@ -173,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _light(text: str) -> tuple[float, int]:
+def _widths(text: str) -> tuple[float, int]:
     try:
         width, head = text.split(":")
         shape = float(width), int(head)
