@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the program.
 
     Returns:
-        Exit code: 0 done, 1 the run failed, 2 wrong use or nothing to read from, 130 after Ctrl-C.
+        Exit code: 0 done, 1 the run failed, 2 wrong use, nothing to read from or an engine asked for by name
+        that is not there, 130 after Ctrl-C.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pipeline").setLevel(logging.INFO)

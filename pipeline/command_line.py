@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="azure_kinect.py",
         description="Finds hands and their joints in 3D in the depth and infrared images of an Azure Kinect.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 wrong use or nothing to read from, 130 after Ctrl-C.",
+        epilog="Exit codes: 0 done, 1 the run failed, 2 wrong use, nothing to read from or an engine asked "
+        "for by name that is not there, 130 after Ctrl-C.",
         allow_abbrev=False,
     )
     parser.add_argument(

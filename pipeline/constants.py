@@ -16,6 +16,7 @@ CENTERNET_INPUT_SIZE = 320  # px, both sides
 CENTERNET_STRIDE = 2  # input px for one cell of the heat map
 CENTERNET_SCORE_THRESHOLD = 0.3  # detections below are dropped
 CENTERNET_PEAK_WINDOW = 11  # cells: a peak is the largest score in this window
+CENTERNET_CANDIDATES = 100  # peaks, at most, that compete in non-maximum suppression
 CENTERNET_NMS_IOU = 0.3  # of two boxes that overlap more, the lower score is dropped
 
 # --- A2J -----------------------------------------------------------------------------------------------
@@ -28,6 +29,17 @@ A2J_NYU_WINDOW_FX = 588.0  # its focal length, px
 A2J_NYU_DEPTH_RANGE_MM = 180.0  # depths further from the hand's median count as outside
 A2J_NYU_MEAN = -0.66877532  # mm
 A2J_NYU_STD = 28.32958208  # mm
+A2J_ICVL_MEAN = 4.82706137  # mm; these four by A2J's authors
+A2J_ICVL_STD = 16.29524411  # mm
+A2J_HANDS2017_MEAN = -6.39239157  # mm
+A2J_HANDS2017_STD = 25.00686072  # mm
+
+# --- The middle of a crop: the surface that stands out in a box -----------------------------------------
+SURFACE_SAMPLES = 64  # along the longer side of a box: enough to tell a hand from what is behind it
+SURFACE_NEAR_QUANTILE = 0.15  # of the depths in the middle of a box: the hand, hardly ever a stray near pixel
+SURFACE_REACH_MM = 150.0  # a hand's surface is within this of any of its points, along the optical axis
+SURFACE_STEP_MM = 10.0  # a larger step to the neighbour is an edge,
+SURFACE_STEP_SLOPE = 0.008  # and this share of the depth more
 
 # --- Hands ---------------------------------------------------------------------------------------------
 FLESH_MM = 11.0  # how far joints lie behind the surface that the camera sees: median of the synthetic scenes

@@ -14,15 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.constants import CONFIDENCE_HALF_MM, HOPELESS_PRESENCE
+from pipeline.constants import (
+    CONFIDENCE_HALF_MM,
+    HOPELESS_PRESENCE,
+    SURFACE_NEAR_QUANTILE,
+    SURFACE_REACH_MM,
+    SURFACE_SAMPLES,
+    SURFACE_STEP_MM,
+    SURFACE_STEP_SLOPE,
+)
 from pipeline.frame import DepthCamera
 from pipeline.hand import centre_of
 from pipeline.networks.contracts import HandInput
-
-_SAMPLES = 64  # along the longer side of a box: enough to tell a hand from what is behind it
-_NEAR_QUANTILE = 0.15  # of the depths in the middle of a box: the hand, hardly ever a stray near pixel
-_REACH_MM = 150.0  # a hand's surface is within this of any of its points, along the optical axis
-_STEP_MM, _STEP_SLOPE = 10.0, 0.008  # a larger step to the neighbour is an edge: constant, and share of z
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def find_hand(depth: NDArray[np.uint16], box: NDArray[np.floating]) -> NDArray[n
     size = depth.shape[::-1]
     corners = np.clip(np.asarray(box, dtype=np.float64).reshape(2, 2), 0, size)
     low, high = np.floor(corners[0]).astype(int), np.ceil(corners[1]).astype(int)
-    stride = max(1, int(np.max(high - low)) // _SAMPLES)
+    stride = max(1, int(np.max(high - low)) // SURFACE_SAMPLES)
     region = depth[low[1] : high[1] : stride, low[0] : high[0] : stride]
     seed = _near_point(region)
     if seed is None:
@@ -264,7 +267,7 @@ def _near_point(region: NDArray[np.uint16]) -> tuple[int, int] | None:
     measured = middle[middle > 0]
     if not len(measured):
         return None
-    rank = int(_NEAR_QUANTILE * (len(measured) - 1))
+    rank = int(SURFACE_NEAR_QUANTILE * (len(measured) - 1))
     level = np.partition(measured, rank)[rank]
     row, column = np.argwhere(middle == level)[0]
     return int(row) + rows, int(column) + columns
@@ -273,9 +276,9 @@ def _near_point(region: NDArray[np.uint16]) -> tuple[int, int] | None:
 def _surface(region: NDArray[np.uint16], seed: tuple[int, int], stride: int) -> NDArray[np.bool_]:
     """The pixels connected to the seed without a step in depth."""
     start = float(region[seed])
-    step = _STEP_MM + _STEP_SLOPE * start * stride
+    step = SURFACE_STEP_MM + SURFACE_STEP_SLOPE * start * stride
     values = region.astype(np.float32, order="C")  # OpenCV refuses the layout of a transposed image
-    values[np.abs(values - start) > _REACH_MM] = -1e6  # nothing is connected over these
+    values[np.abs(values - start) > SURFACE_REACH_MM] = -1e6  # nothing is connected over these
     mask = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.uint8)
     flags = cv2.FLOODFILL_MASK_ONLY | (1 << 8)
     cv2.floodFill(values, mask, (seed[1], seed[0]), 0, step, step, flags)

@@ -1,10 +1,13 @@
 """Errors that are the user's to mend: each message is one sentence that says what to try next."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
+
+from pipeline.constants import ROOT
 
 Arguments = ParamSpec("Arguments")
 
@@ -23,6 +26,11 @@ class UsageError(HandPoseError):
 
 class SourceError(UsageError):
     """There is nothing to read from: no device, no such file, not a recording; exit code 2."""
+
+
+def requirements(name: str) -> str:
+    """What pip is to install, for a shell in any folder: `-r` and `requirements-NAME.txt`."""
+    return f"-r {shlex.quote(str(ROOT / f'requirements-{name}.txt'))}"
 
 
 def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:

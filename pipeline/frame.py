@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
@@ -24,12 +25,14 @@ class DepthCamera:
     Args:
         width, height: image size, px.
         fx, fy, cx, cy: focal lengths and principal point, px; the centre of the first pixel is (0, 0).
-        distortion: (k1, k2, p1, p2, k3, k4, k5, k6) in OpenCV's order, or None for an ideal lens.
+        distortion: (k1, k2, p1, p2, k3, k4, k5, k6) in OpenCV's order, or None for an ideal lens. The first 4
+            or 5 are enough, and a list or an array will do.
         metric_radius: distance from the optical axis, in the plane z = 1, up to which the lens model holds;
             None: in the whole image.
 
     Raises:
         ValueError: a size, focal length or radius that is not positive, or a distortion of another length.
+        TypeError: what should be a number is none.
     """
 
     width: int
@@ -44,13 +47,13 @@ class DepthCamera:
     def __post_init__(self) -> None:
         if self.width <= 0 or self.height <= 0:
             raise ValueError(f"camera size must be positive, found {self.width}x{self.height}")
+        if self.distortion is not None:
+            object.__setattr__(self, "distortion", _eight(self.distortion))
         numbers = (self.fx, self.fy, self.cx, self.cy, *(self.distortion or ()))
+        if not all(isinstance(number, Real) for number in numbers):
+            raise TypeError(f"camera intrinsics must be numbers, found {self}")
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"camera needs finite intrinsics and positive focal lengths, found {self}")
-        if self.distortion is not None and len(self.distortion) != 8:
-            raise ValueError(
-                f"distortion must be 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(self.distortion)}"
-            )
         if self.metric_radius is not None and not 0 < self.metric_radius < np.inf:
             raise ValueError(f"metric_radius must be positive and finite, found {self.metric_radius}")
 
@@ -143,6 +146,16 @@ class DepthCamera:
             projected, _ = cv2.projectPoints(flat, zero, zero, self.matrix, np.asarray(self.distortion))
             uv = projected.reshape((*xyz.shape[:-1], 2)).astype(np.float64, copy=False)
         return np.concatenate([uv, xyz[..., 2:]], axis=-1)
+
+
+def _eight(distortion: ArrayLike) -> tuple[float, ...]:
+    """Coefficients in OpenCV's order, as many as there can be."""
+    values = np.asarray(distortion, dtype=np.float64).ravel().tolist()
+    if len(values) not in (4, 5, 8):
+        raise ValueError(
+            f"distortion must be 4, 5 or 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(values)}"
+        )
+    return (*values, *[0.0] * (8 - len(values)))
 
 
 # An Azure Kinect in its narrow mode, without the lens's distortion: rendered videos are seen by it.

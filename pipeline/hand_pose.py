@@ -96,8 +96,8 @@ class HandPosePipeline:
 
     @property
     def engine_name(self) -> str:
-        """What runs the networks."""
-        return self._reader.engine.name
+        """What runs the networks: CenterNet's engine and A2J's, if they are not alike."""
+        return " and ".join(dict.fromkeys([self._detector.engine.name, self._reader.engine.name]))
 
     def __call__(self, frame: Frame) -> list[Hand]:
         """The hands of a frame, best score first, or with tracking in the order in which they came."""
@@ -129,7 +129,7 @@ class HandPosePipeline:
 
         Returns:
             One hand for each box, in their order, except boxes that hold no hand in any case: not finite,
-            without area or without measured depth in the image. `Hand.box` tells which is which.
+            without area or without measured depth in the image. `Hand.box`, float32, tells which is which.
 
         Raises:
             ValueError: boxes of another shape, or not as many sides as boxes.

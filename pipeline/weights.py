@@ -10,6 +10,7 @@ from pipeline.constants import (
     CENTERNET_CHECKPOINT,
     CENTERNET_LIGHT_CHECKPOINT,
     LIGHT_NETWORKS,
+    ROOT,
 )
 from pipeline.errors import HandPoseError
 
@@ -32,7 +33,7 @@ def a2j_weights(named: str | Path | None = None) -> Path:
 def _there(checkpoint: Path, name: str) -> Path:
     if not checkpoint.is_file():
         raise HandPoseError(
-            f"the weights {checkpoint} are missing: train them (python3 -m pipeline.training.train_{name}) "
-            f"or name a checkpoint (--{name} FILE)"
+            f"the weights {checkpoint} are missing: train them (in {ROOT}: python3 -m "
+            f"pipeline.training.train_{name} --minutes 60) or name a checkpoint (--{name} FILE)"
         )
     return checkpoint

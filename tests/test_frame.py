@@ -117,6 +117,24 @@ def test_any_number_of_points_keeps_its_shape(
     assert camera.unproject(uvd).dtype == camera.project(uvd).dtype == np.float64
 
 
+@pytest.mark.parametrize("length", [4, 5, 8])
+def test_a_lens_may_come_as_opencv_gives_it(length: int) -> None:
+    lens = np.array([[0.1, -0.02, 0.003, 0.004, 0.05, 0.01, 0.02, 0.03]])[:, :length]
+    usual = (640, 576, 500.0, 500.0, 320.0, 288.0)
+    for form in (lens, lens[0].tolist()):
+        camera = DepthCamera(*usual, distortion=form)  # type: ignore[arg-type]
+        assert camera.distortion == (*lens[0].tolist(), *[0.0] * (8 - length))
+        assert camera == DepthCamera(*usual, distortion=camera.distortion)
+        points = np.array([[100.0, -50.0, 700.0]])
+        expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), camera.matrix, lens)
+        np.testing.assert_allclose(camera.project(points)[:, :2], expected[:, 0], atol=1e-9)
+
+
+def test_intrinsics_are_numbers() -> None:
+    with pytest.raises(TypeError, match="intrinsics must be numbers"):
+        DepthCamera(640, 576, "500", 500.0, 320.0, 288.0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "change",
     [

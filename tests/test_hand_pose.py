@@ -62,7 +62,7 @@ def test_random_weights_run_from_checkpoints(tmp_path: Path, frame: Frame) -> No
     save_centernet(tmp_path / "c.pth", CenterNet(2, 0.125, True, DETECTOR), {})
     save_a2j(tmp_path / "a.pth", A2J(width=0.125, head_width=8, contract=HANDS), {})
     made = HandPosePipeline("torch", centernet=tmp_path / "c.pth", a2j=str(tmp_path / "a.pth"), track=True)
-    assert made.engine_name.startswith("torch")
+    assert made.engine_name == "torch float32 (cpu)"
     assert made.skeleton == HANDS.skeleton
     assert isinstance(made(frame), list)
     hands = made.estimate(frame, BOXES)

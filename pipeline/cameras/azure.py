@@ -15,14 +15,14 @@ from pipeline.cameras.calibration import DEPTH_MODES, LensMask, parse_calibratio
 from pipeline.cameras.live import CaptureFailed, NewestFrame
 from pipeline.cameras.usb import depth_sensor_nodes
 from pipeline.constants import AZURE_DEPTH_MODE, AZURE_FPS, AZURE_SYNCHRONIZED_IMAGES, AZURE_TIMEOUT_S
-from pipeline.errors import HandPoseError, SourceError, UsageError
+from pipeline.errors import HandPoseError, SourceError, UsageError, requirements
 from pipeline.frame import DepthCamera, Frame
 
 USB_SYSFS = Path("/sys/bus/usb/devices")
 USB_DEV = Path("/dev/bus/usb")
 _FPS = (5, 15, 30)
 _WAIT_MS = 500  # for one capture; a stop takes effect after that
-_INSTALL = "`pip install -r requirements-azure.txt`"
+_INSTALL = f"`pip install {requirements('azure')}`"
 _UDEV_RULE = (
     """echo 'SUBSYSTEM=="usb", ATTR{idVendor}=="045e", ATTR{idProduct}=="097a|097b|097c|097d|097e", """
     """MODE="0666"' | sudo tee /etc/udev/rules.d/99-k4a.rules && sudo udevadm control --reload-rules"""

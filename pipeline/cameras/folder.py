@@ -20,7 +20,6 @@ from pipeline.frame import DepthCamera, Frame
 _FPS = 30  # the images carry no time
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 26  # bytes up to and including the colour type
-_DISTORTION_LENGTHS = (4, 5, 8)
 
 
 class FolderCamera(Camera):
@@ -155,11 +154,10 @@ def _number(fields: dict[str, Any], name: str) -> float:
 def _distortion(values: object) -> tuple[float, ...] | None:
     if values is None:
         return None
-    if not isinstance(values, list) or len(values) not in _DISTORTION_LENGTHS:
+    if not isinstance(values, list):
         raise ValueError("distortion must be null or a list of 4, 5 or 8 numbers")
     named = {f"distortion[{k}]": value for k, value in enumerate(values)}
-    coefficients = [_number(named, name) for name in named]
-    return tuple(coefficients + [0.0] * (max(_DISTORTION_LENGTHS) - len(coefficients)))
+    return tuple(_number(named, name) for name in named)
 
 
 def _read_png(path: Path, camera: DepthCamera) -> NDArray[np.uint16]:

@@ -12,7 +12,7 @@ import torch
 from pipeline.engines.agreement import works
 from pipeline.engines.protocol import Engine
 from pipeline.engines.spec import EngineSpec
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import HandPoseError, UsageError, requirements
 
 _log = logging.getLogger(__name__)
 
@@ -152,15 +152,16 @@ def _device(name: str) -> torch.device:
 # --- TensorRT ------------------------------------------------------------------------------------------
 _NO_TENSORRT = (
     "TensorRT is not installed: on a Jetson it comes with JetPack 6.1 or later (sudo apt install "
-    "nvidia-jetpack), on a PC with an NVIDIA GPU it is pip install tensorrt, and --trt False does without"
+    f"nvidia-jetpack), on a PC with an NVIDIA GPU it is pip install {requirements('tensorrt')}, "
+    "and --trt False does without"
 )
 _NO_GPU = (
     "PyTorch sees no CUDA GPU: install a CUDA build of PyTorch (on a Jetson the one for its JetPack), or "
     "do without by --trt False"
 )
 _OLD_TENSORRT = (
-    "TensorRT {} (JetPack 6.0) needs torch2trt: pip install "
-    "git+https://github.com/NVIDIA-AI-IOT/torch2trt, or update to JetPack 6.1 or later"
+    "TensorRT {} (JetPack 6.0) needs torch2trt: pip install --no-build-isolation "
+    f"{requirements('torch2trt')}, or update to JetPack 6.1 or later"
 )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.constants import (
+    CENTERNET_CANDIDATES,
     CENTERNET_NMS_IOU,
     CENTERNET_PEAK_WINDOW,
     CENTERNET_SCORE_THRESHOLD,
@@ -18,8 +19,6 @@ from pipeline.constants import (
 from pipeline.hand import Handedness
 from pipeline.networks.contracts import DetectorInput
 from pipeline.networks.resnet import ResNet, activation
-
-_MAX_CANDIDATES = 100  # peaks that compete in non-maximum suppression
 
 
 class UpSample(nn.Module):
@@ -120,7 +119,8 @@ def decode_detections(
     """Peaks of the score maps as boxes, best first.
 
     A peak is the largest score, over all classes, of its window of 11 x 11 cells. Of two boxes whose IoU
-    exceeds `nms_iou` the one with the lower score is dropped, whatever their classes.
+    exceeds `nms_iou` the one with the lower score is dropped, whatever their classes. A box that sticks out
+    of the image keeps its centre (the original moves it inside at the left and the top, not at the right).
 
     Args:
         output: (C + 4, h, w) of `CenterNet.forward` for one image; cells with NaN are passed over.
@@ -136,7 +136,7 @@ def decode_detections(
     scores = np.where(scores <= 1, scores, 0).astype(np.float32)  # NaN too
     window = np.ones((CENTERNET_PEAK_WINDOW, CENTERNET_PEAK_WINDOW), np.uint8)
     rows, columns = np.nonzero((scores == cv2.dilate(scores, window)) & (scores > score_threshold))
-    best = np.argsort(-scores[rows, columns], kind="stable")[:_MAX_CANDIDATES]
+    best = np.argsort(-scores[rows, columns], kind="stable")[:CENTERNET_CANDIDATES]
     rows, columns = rows[best], columns[best]
 
     height, width, offset_y, offset_x = output[num_classes:, rows, columns].astype(np.float32)  # (K,) each

@@ -9,7 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.constants import A2J_INPUT_SIZE, A2J_NYU_MEAN, A2J_NYU_STD, CENTERNET_INPUT_SIZE
+from pipeline.constants import (
+    A2J_HANDS2017_MEAN,
+    A2J_HANDS2017_STD,
+    A2J_ICVL_MEAN,
+    A2J_ICVL_STD,
+    A2J_INPUT_SIZE,
+    A2J_NYU_MEAN,
+    A2J_NYU_STD,
+    CENTERNET_INPUT_SIZE,
+)
 from pipeline.hand import HANDS2017_21, ICVL_16, NYU_14, Skeleton
 from pipeline.networks.a2j import A2J, ANCHORS_PER_CELL, nyu_input
 from pipeline.networks.centernet import CenterNet, default_classes
@@ -53,8 +62,8 @@ def authors_a2j_for(weights: Weights) -> A2J:
     num_joints = _outputs(weights, "depth_regression.output.bias", per_output=ANCHORS_PER_CELL)
     inputs = {
         14: _authors_input(220.0, A2J_NYU_MEAN, A2J_NYU_STD, NYU_14),
-        16: _authors_input(190.0, 4.82706137, 16.29524411, ICVL_16),
-        21: _authors_input(200.0, -6.39239157, 25.00686072, HANDS2017_21),
+        16: _authors_input(190.0, A2J_ICVL_MEAN, A2J_ICVL_STD, ICVL_16),
+        21: _authors_input(200.0, A2J_HANDS2017_MEAN, A2J_HANDS2017_STD, HANDS2017_21),
     }
     if num_joints not in inputs:
         raise ValueError(f"the authors' hands have 14, 16 or 21 joints, these weights {num_joints}")

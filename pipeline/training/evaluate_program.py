@@ -15,8 +15,8 @@ from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Handedness
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.synthetic.scenes import SceneBatch
-from pipeline.training.evaluate_synthetic import FRAME_PX, LOWEST_SCORE, to_be_found
-from pipeline.training.metrics import ImageBoxes, handedness_accuracy, precision_recall
+from pipeline.training.evaluate_synthetic import FRAME_PX, LOWEST_SCORE, box_figures, to_be_found
+from pipeline.training.metrics import ImageBoxes
 
 CAMERA = DepthCamera(640, 576, 504.6, 504.7, 320.0, 288.0)  # about that of most scenes
 _CLASSES: dict[Handedness | None, int] = {"left": 0, "right": 1}  # as the scenes number them
@@ -55,17 +55,14 @@ def scene_frames(batch: SceneBatch) -> Iterator[SceneFrame]:
 
 
 def program_figures(pose: HandPosePipeline, batches: Sequence[SceneBatch]) -> dict[str, float]:
-    """`ap50`, and `handedness`, the share of the found hands whose side is right; each scene for itself.
+    """The figures of `box_figures`, each scene for itself.
 
     Args:
         pose: whose joint network confirms hands.
     """
     scenes = [scene for batch in batches for scene in scene_frames(batch)]
     images = [_found(pose, scene) for scene in tqdm(scenes, unit="scene", disable=None)]
-    return {
-        "ap50": precision_recall(images, 0.5).average_precision,
-        "handedness": handedness_accuracy(images),
-    }
+    return box_figures(images, batches)
 
 
 def _found(pose: HandPosePipeline, scene: SceneFrame) -> ImageBoxes:

@@ -227,17 +227,32 @@ def crop_points(joints: Tensor, batch: CropBatch, unit_mm: float) -> FloatArray:
 
 # --- Scenes --------------------------------------------------------------------------------------------
 def scene_figures(model: CenterNet, batches: Sequence[SceneBatch]) -> dict[str, float]:
-    """Average precision and handedness.
-
-    Returns:
-        `ap50`, `ap75`, `handedness` (share of the found hands whose side is right), `hands` to be found.
-    """
+    """Those of `box_figures`, `ap75`, and the number of `hands` to be found."""
     images = [image for batch in batches for image in scene_boxes(model, batch)]
     return {
-        "ap50": precision_recall(images, 0.5).average_precision,
+        **box_figures(images, batches),
         "ap75": precision_recall(images, 0.75).average_precision,
-        "handedness": handedness_accuracy(images),
         "hands": float(sum((~i.ignored).sum() for i in images if i.ignored is not None)),
+    }
+
+
+def box_figures(images: Sequence[ImageBoxes], batches: Sequence[SceneBatch]) -> dict[str, float]:
+    """What was found in rendered scenes.
+
+    Args:
+        images: one for each scene.
+        batches: the scenes.
+
+    Returns:
+        `ap50` of all scenes; `ap50_ir` of those with infrared, which an Azure Kinect always has;
+        `handedness`: share of the found hands whose side is right.
+    """
+    infrared = [bool(ir.any()) for batch in batches for ir in batch.ir]
+    with_ir = [image for image, has_ir in zip(images, infrared, strict=True) if has_ir]
+    return {
+        "ap50": precision_recall(images, 0.5).average_precision,
+        "ap50_ir": precision_recall(with_ir, 0.5).average_precision,
+        "handedness": handedness_accuracy(images),
     }
 
 

@@ -14,7 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.constants import A2J_INPUT_SIZE, A2J_NYU_MEAN, A2J_NYU_STD, RECROP_MM
+from pipeline.constants import (
+    A2J_HANDS2017_MEAN,
+    A2J_HANDS2017_STD,
+    A2J_ICVL_MEAN,
+    A2J_ICVL_STD,
+    A2J_INPUT_SIZE,
+    A2J_NYU_MEAN,
+    A2J_NYU_STD,
+    RECROP_MM,
+)
 from pipeline.crop import HandCrop
 from pipeline.hand import Skeleton, centre_of
 from pipeline.networks.a2j import A2J, aggregate, anchor_grid
@@ -62,8 +71,8 @@ class Recipe:
 
 RECIPES = {
     "nyu": Recipe(110.0, A2J_NYU_MEAN, A2J_NYU_STD, 34, 10),
-    "icvl": Recipe(95.0, 4.82706137, 16.29524411, 17, 7),
-    "hands2017": Recipe(100.0, -6.39239157, 25.00686072, 17, 7),
+    "icvl": Recipe(95.0, A2J_ICVL_MEAN, A2J_ICVL_STD, 17, 7),
+    "hands2017": Recipe(100.0, A2J_HANDS2017_MEAN, A2J_HANDS2017_STD, 17, 7),
     "msra": Recipe(100.0, 0.0, 25.0, 17, 7),  # ours: A2J was not published for it
 }
 

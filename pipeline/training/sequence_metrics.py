@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.errors import HandPoseError
+from pipeline.errors import HandPoseError, requirements
 from pipeline.hand import Hand
 from pipeline.synthetic.sequences import TrueHand
 from pipeline.training.metrics import LEAST_VISIBLE
@@ -130,7 +130,7 @@ def clear_mot(videos: Sequence[Video]) -> dict[str, float]:
         import motmetrics
     except ImportError as error:
         raise HandPoseError(
-            f"tracking cannot be measured ({error}): pip install -r requirements-training.txt"
+            f"tracking cannot be measured ({error}): pip install {requirements('training')}"
         ) from None
 
     accumulators = []

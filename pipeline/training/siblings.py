@@ -67,6 +67,21 @@ def check_single(init: Sequence[Path] | None, light: object) -> None:
         raise UsageError("with --data one network learns: leave --light and a second file of --init out")
 
 
+def check_lighter(widths: Sequence[tuple[float, ...]]) -> None:
+    """Raises UsageError for a network beside the first one that is no lighter.
+
+    Args:
+        widths: of each network.
+    """
+    first = widths[0]
+    for width in widths[1:]:
+        if width == first or any(ours > theirs for ours, theirs in zip(width, first, strict=True)):
+            raise UsageError(
+                "the network of --light must be narrower than the one beside it: name that one's --width "
+                "too, such as 1"
+            )
+
+
 def check_alike(contracts: Sequence[object]) -> None:
     """Raises UsageError for networks that cannot learn from the same samples."""
     if any(contract != contracts[0] for contract in contracts):

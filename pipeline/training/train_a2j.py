@@ -28,7 +28,7 @@ from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
-from pipeline.training.siblings import Siblings, check_alike, check_single, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_lighter, check_single, check_start
 from pipeline.training.widen import widened
 
 _SHAPE = ("backbone", "width", "head_width", "light", "size")  # options that say what a new network is
@@ -90,6 +90,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
     else:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []
+        check_lighter(shapes)
         networks = [
             A2J(
                 arguments.backbone,

@@ -24,7 +24,7 @@ from pipeline.training.recorded_scenes import Classes, read_recorded
 from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
-from pipeline.training.siblings import Siblings, check_alike, check_single, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_lighter, check_single, check_start
 
 PRESETS = {
     "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
@@ -41,6 +41,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
         if min(widths) <= 0:
             raise UsageError("--width and --light must be positive")
+        check_lighter([(width,) for width in widths])
         networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
     check_alike([network.contract for network in networks])
     model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)

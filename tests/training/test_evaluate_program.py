@@ -1,5 +1,6 @@
 """Rendered scenes become frames, and what the program finds in them is measured."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,3 +58,14 @@ def test_figures_of_a_scene(proposed: list[Found], average_precision: float, han
     figures = program_figures(SimpleNamespace(propose=propose), [scene()])  # type: ignore[arg-type]
     assert figures["ap50"] == pytest.approx(average_precision)
     assert figures["handedness"] == pytest.approx(handedness, nan_ok=True)
+    assert np.isnan(figures["ap50_ir"])  # no scene has infrared
+
+
+def test_scenes_with_infrared_have_their_own_figure() -> None:
+    bright = replace(scene(), ir=torch.ones(1, 320, 320))
+
+    def propose(frame: Frame) -> list[Found]:
+        return [] if frame.ir is None else [found(120, 108, 0.4)]
+
+    figures = program_figures(SimpleNamespace(propose=propose), [scene(), bright])  # type: ignore[arg-type]
+    assert (figures["ap50"], figures["ap50_ir"]) == (0.5, 1.0)

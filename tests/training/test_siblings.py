@@ -71,3 +71,12 @@ def test_a_light_network_needs_two_numbers(light: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         train_a2j.main(["--steps", "1", f"--light={light}"])
     assert "such as 0.375:96" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("main", "light"), [(train_a2j.main, "0.375:96"), (train_centernet.main, "0.375")])
+def test_a_light_network_is_lighter(
+    main: Callable[[list[str]], int], light: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run")]  # 0.375 is the width there
+    assert main([*run, "--light", light]) == 2
+    assert "--width too" in capsys.readouterr().err
