@@ -16,7 +16,7 @@ from pipeline.constants import CPU_THREADS, SMOOTHING, UNCONFIRMED_SCORE
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
 from pipeline.engines import create_engines
-from pipeline.engines.spec import MAX_BATCH, spec_of
+from pipeline.engines.spec import spec_of
 from pipeline.errors import UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.hand import Detection, Hand, Handedness, Skeleton
@@ -75,10 +75,9 @@ class HandPosePipeline:
         if not isinstance(a2j, A2J):
             hand_file = a2j_weights(a2j)
             a2j = load_a2j(hand_file)
-        most = MAX_BATCH if max_hands is None else min(2 * max_hands, MAX_BATCH)  # both sides of a hand
         networks = [
             spec_of(centernet, 1, detector_file, threads),
-            spec_of(a2j, most, hand_file, threads),
+            spec_of(a2j, checkpoint=hand_file, threads=threads),  # more is proposed than `max_hands`
         ]
         detector, joints = create_engines(engine, networks, device)
         self._detector = HandDetector(detector, centernet.contract)

@@ -35,13 +35,14 @@ def check_writable(path: Path, source: str) -> None:
     """
     if path == STDOUT:
         return
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib's would raise where a folder above may not be entered
         raise UsageError(f"cannot write {path}: it is a folder, name a file in it")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}, make it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent} to write in, make it first")
+    there = os.path.exists(path)
+    if not os.access(path if there else path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: permission denied, choose a place that you may write to")
-    if path.exists() and Path(source).exists() and path.samefile(source):
+    if there and os.path.exists(source) and os.path.samefile(path, source):
         raise UsageError(f"cannot write {path}: it is the source, choose another name")
 
 

@@ -11,6 +11,7 @@ not stop the others; of one that ends in a fault, the frames before it are kept 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ import re
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -106,31 +107,47 @@ def process_all(
     """What becomes of each recording, in the order in which they are done.
 
     A recording that kills the process it is read in is told from the others by giving each of those that
-    were not done a process of its own.
+    were in work then a process of its own.
     """
-    left = dict.fromkeys(recordings)
-    with _pool(min(workers, len(left))) as pool:
-        futures = [pool.submit(process, recording, settings) for recording in left]
-        for future in _as_completed(futures):
-            try:
-                outcome = future.result()
-            except BrokenProcessPool:
-                continue
-            del left[outcome.recording]
-            yield outcome
-    for recording in left:
-        with _pool(1) as pool:
-            try:
-                yield next(_as_completed([pool.submit(process, recording, settings)])).result()
-            except BrokenProcessPool:
+    waiting = deque(dict.fromkeys(recordings))
+    while waiting:
+        suspects = yield from _until_broken(waiting, settings, workers)
+        for recording in suspects:
+            if (yield from _until_broken(deque([recording]), settings, 1)):
                 reason = f"{recording} ended its process: memory may be short, or the file is broken"
                 yield Outcome(recording, output_path(recording, settings), error=reason)
+
+
+def _until_broken(
+    waiting: deque[Path], settings: Settings, workers: int
+) -> Generator[Outcome, None, list[Path]]:
+    """What becomes of recordings, which are taken from those that wait, until a process ends.
+
+    Returns:
+        Those that were in work then.
+    """
+    working: dict[Future[Outcome], Path] = {}
+    done: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    with _pool(min(workers, len(waiting))) as pool:
+        while waiting or working:
+            try:
+                while waiting and len(working) < workers:
+                    future = pool.submit(process, waiting[0], settings)
+                    working[future] = waiting.popleft()
+                    future.add_done_callback(done.put)
+                future = _next(done)
+                outcome = future.result()
+            except BrokenProcessPool:
+                return list(working.values())
+            del working[future]
+            yield outcome
+    return []
 
 
 def output_path(recording: Path, settings: Settings) -> Path:
     """Where the result of a recording goes."""
     path = Path(os.path.abspath(recording))
-    return settings.out / f"{path.name if path.is_dir() else path.stem}.jsonl"
+    return settings.out / f"{path.name if os.path.isdir(path) else path.stem}.jsonl"
 
 
 @command
@@ -148,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         not options.no_track,
         options.centernet,
         options.a2j,
-        max(1, (os.cpu_count() or 1) // min(options.workers, len(options.recordings))),
+        _share_of_cores(min(options.workers, len(options.recordings))),
     )
     failed = 0
     _check(options.recordings, settings)
@@ -211,13 +228,35 @@ def _up_to_fault(frames: Iterable[Frame], faults: list[str]) -> Iterator[Frame]:
 
 def _origin(recording: Path, settings: Settings) -> dict[str, Any]:
     """What a result's first line says about where it comes from; engines only differ in digits."""
+    weights = {"centernet": centernet_weights(settings.centernet), "a2j": a2j_weights(settings.a2j)}
     options = {
         "max_hands": settings.max_hands,
         "track": settings.track,
-        "centernet": os.path.abspath(centernet_weights(settings.centernet)),
-        "a2j": os.path.abspath(a2j_weights(settings.a2j)),
+        **{name: os.path.abspath(path) for name, path in weights.items()},
+        **{f"{name}_sha256": _digest(path) for name, path in weights.items()},
     }
-    return {"source": os.path.abspath(recording), "options": options}
+    return {"source": os.path.abspath(recording), "size": _size(recording), "options": options}
+
+
+@lru_cache(maxsize=2)
+def _digest(weights: Path) -> str:
+    """Of the file as it is when it is asked for first."""
+    try:
+        return hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HandPoseError(f"{weights} cannot be read ({error.strerror}): name other weights") from None
+
+
+def _size(recording: Path) -> int:
+    """Bytes of a recording, images of a folder."""
+    try:
+        if os.path.isdir(recording):
+            return len(os.listdir(recording / "depth_image"))
+        return os.path.getsize(recording)
+    except OSError as error:
+        raise SourceError(
+            f"{recording} cannot be read ({error.strerror}): look for it, or leave it out"
+        ) from None
 
 
 def _check_finished(output: Path, recording: Path, settings: Settings) -> None:
@@ -225,13 +264,17 @@ def _check_finished(output: Path, recording: Path, settings: Settings) -> None:
     try:
         with output.open(encoding="utf-8") as lines:
             head = json.loads(lines.readline())
-        source = head.get("source") if head["joint_names"] else None
+        source, size = (head.get("source"), head.get("size")) if head["joint_names"] else (None, None)
         options = head.get("options")
     except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(f"{output} is no result of this command: move it, or give another --out") from None
     wanted = _origin(recording, settings)
     if source not in (None, wanted["source"]):
         raise UsageError(f"{output} is the result of {source}, not of {recording}: give another --out")
+    if size not in (None, wanted["size"]):
+        raise UsageError(
+            f"{output} was made when {recording} was another one: give another --out, or remove it"
+        )
     if options not in (None, wanted["options"]):
         raise UsageError(
             f"{output} was made with other options, {json.dumps(options)}: give another --out, or remove it"
@@ -252,20 +295,22 @@ def _networks(settings: Settings) -> HandPosePipeline:
     )
 
 
-def _as_completed(futures: Iterable[Future[Outcome]]) -> Iterator[Future[Outcome]]:
-    """As in `concurrent.futures`, but awake now and then.
+def _next(done: SimpleQueue[Future[Outcome]]) -> Future[Outcome]:
+    """The next of them, waited for awake now and then.
 
     A signal that another thread than the main one happens to receive waits until the main one wakes.
     """
-    done: SimpleQueue[Future[Outcome]] = SimpleQueue()
-    waiting = 0
-    for future in futures:
-        waiting += 1
-        future.add_done_callback(done.put)
-    while waiting:
+    while True:
         with suppress(Empty):
-            yield done.get(timeout=_WAKE_S)
-            waiting -= 1
+            return done.get(timeout=_WAKE_S)
+
+
+def _share_of_cores(workers: int) -> int | None:
+    """Threads for each of several processes; None, the engine's choice, for a single one."""
+    if workers == 1:
+        return None
+    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, able // workers)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
+from pipeline.cameras.folder import TIMESTAMPS
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.pyav import av
@@ -253,6 +254,7 @@ class FolderRecorder(Recorder):
         if frame.camera != self._camera:
             raise HandPoseError(f"{self.path} holds frames of one camera: give another folder")
         name = f"{self._next:07d}.png"
+        self._note_time(frame.timestamp_us)
         if frame.ir is not None:
             self._write("ir_image", name, frame.ir)
             self._write("casted_ir_image", name, _visible(frame.ir))
@@ -263,6 +265,19 @@ class FolderRecorder(Recorder):
     def close(self) -> None:
         """Nothing is left to do: every frame is finished when it is added."""
 
+    def _note_time(self, timestamp_us: int) -> None:
+        path = self.path / TIMESTAMPS
+        try:
+            with path.open("a", encoding="ascii") as stamps:
+                stamps.write(f"{self._next:07d},{timestamp_us}\n")
+        except OSError as error:
+            raise self._unwritable(path, error) from None
+
+    def _unwritable(self, path: Path, error: OSError) -> HandPoseError:
+        return HandPoseError(
+            f"{path} cannot be written ({error.strerror}) after {self.frames} frames: make room"
+        )
+
     def _write(self, folder: str, name: str, image: NDArray[Any]) -> None:
         path = self.path / folder / name
         data = cv2.imencode(".png", image, _FAST_PNG)[1]
@@ -271,9 +286,7 @@ class FolderRecorder(Recorder):
             unfinished.write_bytes(data.tobytes())
             unfinished.replace(path)
         except OSError as error:
-            raise HandPoseError(
-                f"{path} cannot be written ({error.strerror}) after {self.frames} frames: make room"
-            ) from None
+            raise self._unwritable(path, error) from None
 
     def _keep_camera(self, camera: DepthCamera) -> None:
         fields: dict[str, Any] = {

@@ -54,7 +54,7 @@ class Track:
         trust: TRACK_TRUST at best; at 0 the track has ended.
         clear: whether the joint network clearly sees a hand.
         missed: whether the detector did not see the hand when it ran last.
-        last_seen_s: when it did, by the tracker's clock.
+        last_seen_s: when it was seen for sure, by the detector or in its joints, by the tracker's clock.
     """
 
     def __init__(
@@ -87,10 +87,9 @@ class Track:
         moved = self.joints + self.velocity * seconds
         return moved if (moved[:, 2] > 0).all() else self.joints
 
-    def judge(self, frame: Frame, pose: Pose, seconds: float) -> Quality:
-        """How well a reading fits the track."""
+    def judge(self, frame: Frame, pose: Pose, joints: FloatArray, seconds: float) -> Quality:
+        """How well a reading, with its joints (J, 3) mm, fits the track."""
         camera = frame.camera
-        joints = camera.unproject(pose.uvd)
         return Quality(
             support=support(frame.depth, pose.uvd, (camera.fx + camera.fy) / 2),
             confidence=float(pose.confidence.mean()) / max(self._usual_confidence, 1e-6),
@@ -101,10 +100,10 @@ class Track:
             presence=pose.presence_log_odds,
         )
 
-    def update(self, frame: Frame, pose: Pose, quality: Quality, seconds: float) -> None:
-        """Takes a reading."""
+    def update(self, pose: Pose, joints: FloatArray, quality: Quality, seconds: float) -> None:
+        """Takes a reading with its joints (J, 3) mm."""
         self.clear = (pose.presence_log_odds or 0.0) > TRACK_CLEAR_PRESENCE and not quality.doubtful
-        before, self.joints = self.joints, frame.camera.unproject(pose.uvd)
+        before, self.joints = self.joints, joints
         if quality.jump_mm > TRACK_JUMP_MM:
             self.velocity = np.zeros(3)
             self._start(pose)

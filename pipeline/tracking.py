@@ -143,8 +143,9 @@ class Tracker:
         """Of all tracks, then of all newcomers: as both sides where nothing tells which."""
         wanted: list[tuple[FloatArray, float | None, tuple[Handedness | None, ...]]] = []
         for track, centre in zip(self._tracks, centres, strict=True):
-            known = (track.belief.sure or eyes.tells_side) and not track.doubted
-            wanted.append((centre, track.roll, (track.belief.side,) if known else _SIDES))
+            side = track.belief.side
+            known = side and (track.belief.sure or eyes.tells_side) and not track.doubted
+            wanted.append((centre, track.roll, (side,) if known else _SIDES))
         wanted += [(sighting.centre, None, _SIDES) for sighting in new]
         if not eyes.one_sided:
             wanted = [(centre, roll, (None,)) for centre, roll, _ in wanted]
@@ -159,16 +160,19 @@ class Tracker:
         side = track.belief.side
         track.belief.add(evidence_of_readings(readings))
         pose = track.belief.of(readings)
-        quality = track.judge(frame, pose, seconds) if pose else None
+        joints = frame.camera.unproject(pose.uvd) if pose else np.empty((0, 3))
+        quality = track.judge(frame, pose, joints, seconds) if pose else None
         if pose is None or quality is None or quality.empty:
             track.trust = 0
             return
-        track.update(frame, pose, quality, seconds)
+        track.update(pose, joints, quality, seconds)
         if track.belief.side != side:
             track.restart(pose)
+        if sighting or not quality.doubtful:
+            track.last_seen_s = self._now
         if sighting:
             track.trust, track.missed = TRACK_TRUST, False
-            track.score, track.last_seen_s = sighting.detection.score, self._now
+            track.score = sighting.detection.score
             if track.id is None:
                 self._confirm(track)
         else:

@@ -60,6 +60,8 @@ class ScriptedEyes:
     order: Sequence[int] | None = None  # in which detections are listed
     one_sided: bool = True
     tells_side: bool = False
+    told: float = 6.0  # log-odds of the side, where the network tells it
+    mirrors_tell: bool = True  # whether it is surer of a hand's own side
     looks: list[tuple[int, bool]] = field(default_factory=list)  # frame, whether the detector ran
     read_sides: list[int] = field(default_factory=list)  # how many looks each frame took
 
@@ -109,8 +111,9 @@ class ScriptedEyes:
             return ScriptedReading(CAMERA.project(hand_at(*(place + shift))), 5.0 if invents else 40.0)
         actor, joints = nearest
         true_side = look.side in (actor.side, None)
-        told = {"right": 6.0, "left": -6.0}[actor.side] if self.tells_side else None
-        doubt_mm, presence = 5.0 if true_side else 9.0, actor.presence(index)
+        told = {"right": self.told, "left": -self.told}[actor.side] if self.tells_side else None
+        doubt_mm = 5.0 if true_side or not self.mirrors_tell else 9.0
+        presence = actor.presence(index)
         return ScriptedReading(
             CAMERA.project(joints), doubt_mm, side_log_odds=told, presence_log_odds=presence
         )

@@ -133,6 +133,7 @@ def test_outputs_that_cannot_be_are_refused_before_the_run(tmp_path: Path) -> No
         (tmp_path, "is a folder"),
         (tmp_path / "none" / "a.jsonl", "there is no folder"),
         (source, "is the source"),
+        (tmp_path / ("x" * 300) / "a.jsonl", "there is no folder"),  # an error, as below a locked folder
     ]:
         with pytest.raises(UsageError, match=reason):
             check_writable(path, str(source))

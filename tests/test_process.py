@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +23,12 @@ from unittest.mock import ANY
 import pytest
 import torch
 
+import pipeline.process
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
 from pipeline.networks.contracts import DetectorInput, HandInput
-from pipeline.process import Settings, main, output_path, process
+from pipeline.process import Outcome, Settings, main, output_path, process, process_all
 from tests.cameras.folders import write_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,6 +98,7 @@ def test_what_other_options_gave_is_not_taken_for_done(tmp_path: Path, weights: 
     folder = write_folder(tmp_path / "clip", 2)
     chosen = settings(tmp_path, weights)
     output = process(folder, chosen).output
+    shutil.copy(weights[5], tmp_path / "other.pth")
     others: dict[str, Any] = {"max_hands": 1, "track": not chosen.track, "a2j": tmp_path / "other.pth"}
     for name, value in others.items():
         refused = process(folder, replace(chosen, **{name: value})).error
@@ -100,9 +107,79 @@ def test_what_other_options_gave_is_not_taken_for_done(tmp_path: Path, weights: 
     first, *frames = output.read_text().splitlines()
     head = json.loads(first)
     assert head["options"]["max_hands"] is None
-    del head["options"]  # as files of earlier versions
+    del head["options"]  # as `azure_kinect.py` writes them
     output.write_text("\n".join([json.dumps(head), *frames]))
     assert process(folder, replace(chosen, max_hands=1)).error is None
+
+
+def test_what_earlier_weights_gave_is_not_taken_for_done(tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / "clip", 2)
+    chosen = replace(settings(tmp_path, weights), a2j=tmp_path / "mine.pth")
+    shutil.copy(weights[5], tmp_path / "mine.pth")
+    assert process(folder, chosen).frames == 2
+    with (tmp_path / "mine.pth").open("ab") as retrained:
+        retrained.write(b"\0")
+    pipeline.process._digest.cache_clear()  # a new process
+    assert "was made with other options" in str(process(folder, chosen).error)
+
+
+def test_a_recording_that_was_made_anew_is_not_taken_for_done(tmp_path: Path, weights: list[str]) -> None:
+    folder, chosen = write_folder(tmp_path / "clip", 2), settings(tmp_path, weights)
+    assert process(folder, chosen).frames == 2
+    shutil.rmtree(folder)
+    assert "cannot be read" in str(process(folder, chosen).error)
+    write_folder(tmp_path / "clip", 3)
+    assert process(folder, chosen).error == (
+        f"{tmp_path / 'clip.jsonl'} was made when {folder} was another one: give another --out, or remove it"
+    )
+
+
+def test_only_what_was_in_work_is_suspected_of_ending_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time; the third of ten ends its process each time."""
+    alone: list[Path] = []
+
+    class Pool:
+        broken = False
+
+        def submit(self, work: Any, recording: Path, chosen: Settings) -> Future[Outcome]:
+            if self.broken:
+                raise BrokenProcessPool
+            future: Future[Outcome] = Future()
+            if recording.name == "2":
+                Pool.broken = True
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(Outcome(recording, tmp_path))
+            return future
+
+    @contextmanager
+    def pool(workers: int) -> Iterator[Pool]:
+        if workers == 1:
+            alone.append(tmp_path)
+        Pool.broken = False
+        yield Pool()
+
+    monkeypatch.setattr(pipeline.process, "_pool", pool)
+    recordings = [tmp_path / str(k) for k in range(10)]
+    outcomes = list(process_all(recordings, Settings(tmp_path), 2))
+    assert {outcome.recording for outcome in outcomes} == set(recordings)
+    (bad,) = [outcome for outcome in outcomes if outcome.error]
+    assert bad.recording.name == "2"
+    assert "ended its process" in str(bad.error)
+    assert len(alone) <= 2
+
+
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path, weights: list[str]) -> None:
+    name = "x" * 300  # longer than names may be: the system's answer is an error, as for a locked folder
+    outcome = process(tmp_path / name / "clip.mkv", settings(tmp_path, weights))
+    assert "does not exist, or may not be read" in str(outcome.error)
+
+
+def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert [pipeline.process._share_of_cores(n) for n in (1, 2, 4, 9)] == [None, 3, 1, 1]
 
 
 def test_frames_before_a_fault_are_kept(tmp_path: Path, weights: list[str]) -> None:

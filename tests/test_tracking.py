@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.constants import TRACK_DETECT_EVERY, TRACK_MEMORY_S, TRACK_SCORE_DECAY, TRACK_SEARCH_EVERY
+from pipeline.constants import (
+    SIDE_UNCLEAR,
+    TRACK_DETECT_EVERY,
+    TRACK_MEMORY_S,
+    TRACK_SCORE_DECAY,
+    TRACK_SEARCH_EVERY,
+)
 from pipeline.frame import Frame
 from pipeline.hand import HAND_21, Handedness
 from pipeline.tracking import Tracker
@@ -116,6 +122,16 @@ def test_a_hand_that_comes_back_at_once_has_its_old_id() -> None:
     back = 30 + round(30 * TRACK_MEMORY_S)
     later = ScriptedEyes([Actor(lambda k: None if 20 <= k < back else (0.0, 0.0, 700.0))])
     assert {hand.id for hands in play(later, back + 20) for hand in hands} == {1, 2}
+
+
+@pytest.mark.parametrize("room", [{}, {"max_hands": 1}])
+def test_a_hand_that_was_followed_for_long_has_its_old_id_too(room: dict[str, int]) -> None:
+    leaves = 60 + round(30 * TRACK_MEMORY_S)  # the detector need not look as long as there is no room
+    gone = range(leaves, leaves + 12)
+    eyes = ScriptedEyes([Actor(lambda k: None if k in gone else (0.0, 0.0, 700.0))])
+    frames = play(eyes, leaves + 40, **room)
+    assert not frames[leaves + 8]
+    assert {hand.id for hands in frames for hand in hands} == {1}
 
 
 def test_a_blank_frame_ends_nothing_for_long() -> None:
@@ -272,6 +288,13 @@ def test_a_network_that_tells_the_side_reads_known_hands_once() -> None:
     frames = play(eyes, 30)
     assert frames[-1][0].handedness == "left"
     assert set(eyes.read_sides[1:]) == {1}
+
+
+def test_a_hand_of_unknown_side_is_read_as_both() -> None:
+    unclear = Actor(still(0), "right", detected_as=lambda _: None)
+    eyes = ScriptedEyes([unclear], tells_side=True, told=SIDE_UNCLEAR / 2, mirrors_tell=False)
+    play(eyes, 10)
+    assert set(eyes.read_sides) == {2}
 
 
 # --- Time --------------------------------------------------------------------------------------------------

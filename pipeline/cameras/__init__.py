@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,13 @@ def open_camera(source: str | Path, **options: Any) -> Camera:
         from pipeline.cameras.demo import DemoCamera
 
         return DemoCamera(**options)
-    path = Path(source)
-    named = source != ""  # Path("") is the current folder, which nobody asked for
-    if named and path.is_dir():
-        return FolderCamera(path, **options)
-    if named and path.exists():
+    if os.path.isdir(source):  # pathlib's would raise where a folder above may not be entered
+        return FolderCamera(source, **options)
+    if os.path.exists(source):
         from pipeline.cameras.recording import RecordingCamera
 
-        return RecordingCamera(path, **options)
+        return RecordingCamera(source, **options)
     raise SourceError(
-        f"source '{source}' does not exist: give azure, demo, a recording (FILE.mkv) or a folder of frames"
+        f"source '{source}' does not exist, or may not be read: give azure, demo, a recording (FILE.mkv) or "
+        "a folder of frames"
     )

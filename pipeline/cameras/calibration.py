@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ class LensMask:
     """
 
     def __init__(self, camera: DepthCamera) -> None:
-        self._valid = None if camera.metric_radius is None else camera.valid_pixels()
+        everywhere = camera.reaches(_border(camera)).all()
+        self._valid = None if everywhere else camera.valid_pixels()
 
     def __call__(self, depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """(H, W) mm, with 0 where there is no ray; the image that is given stays as it is."""
@@ -70,7 +71,8 @@ def parse_calibration(raw: str | bytes, mode: DepthMode) -> DepthCamera:
         mode: depth mode to convert the intrinsics to.
 
     Returns:
-        The depth camera; it has a metric radius if its image reaches beyond that, as in the wide modes.
+        The depth camera, with its metric radius: the wide modes' images reach beyond that, and so do guesses
+        of joints outside of any image.
 
     Raises:
         ValueError: not the calibration of an Azure Kinect; the text says what is wrong.
@@ -93,7 +95,10 @@ def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCamera:
     if len(parameters) < _NUM_PARAMETERS:
         raise ValueError(f"it has {len(parameters)} lens parameters instead of {_NUM_PARAMETERS}")
     cx, cy, fx, fy = (value * mode.sensor for value in parameters[:4])
-    camera = DepthCamera(
+    radius = float(depth.get("MetricRadius", 0.0))
+    if not (radius > 0 and math.isfinite(radius)):
+        radius = _DEFAULT_METRIC_RADIUS
+    return DepthCamera(
         width=mode.width,
         height=mode.height,
         fx=fx,
@@ -101,17 +106,13 @@ def _convert(depth: dict[str, Any], mode: DepthMode) -> DepthCamera:
         cx=cx - mode.left - 0.5,
         cy=cy - mode.top - 0.5,
         distortion=tuple(parameters[k] for k in _OPENCV_ORDER),
+        metric_radius=radius,
     )
-    radius = float(depth.get("MetricRadius", 0.0))
-    if not (radius > 0 and math.isfinite(radius)):
-        radius = _DEFAULT_METRIC_RADIUS
-    limited = replace(camera, metric_radius=radius)
-    return camera if limited.reaches(_edge(mode)).all() else limited
 
 
-def _edge(mode: DepthMode) -> NDArray[np.float64]:
+def _border(camera: DepthCamera) -> NDArray[np.float64]:
     """(N, 2) px all around the image: nothing in it is further from the optical axis."""
-    columns, rows = np.mgrid[: mode.width, : mode.height]
+    columns, rows = np.mgrid[: camera.width, : camera.height]
     inner = np.zeros(columns.shape, dtype=np.bool_)
     inner[1:-1, 1:-1] = True
     return np.stack([columns[~inner], rows[~inner]], axis=-1).astype(np.float64)

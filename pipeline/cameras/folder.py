@@ -17,7 +17,8 @@ from pipeline.cameras.calibration import LensMask
 from pipeline.errors import HandPoseError, SourceError
 from pipeline.frame import DepthCamera, Frame
 
-_FPS = 30  # the images carry no time
+TIMESTAMPS = "timestamps.csv"
+_FPS = 30  # where nothing tells the time
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 26  # bytes up to and including the colour type
 
@@ -28,7 +29,8 @@ class FolderCamera(Camera):
     The folder holds `depth_image/NNNNNNN.png`, `ir_image/NNNNNNN.png` (may lack all images or some) and
     `camera.json` with the keys width, height, fx, fy, cx, cy (px), distortion (OpenCV's order, or null) and
     depth_unit_mm (what one step of the depth images means), and metric_radius if the lens model ends inside
-    the image (see `DepthCamera`). Depths beyond 65535 mm are clipped to that.
+    the image (see `DepthCamera`). Depths beyond 65535 mm are clipped to that. `timestamps.csv` may tell the
+    device time of each image, "NNNNNNN,microseconds" in a line; without it there are 30 frames a second.
 
     Args:
         path: the folder.
@@ -43,6 +45,7 @@ class FolderCamera(Camera):
         self.camera, depth_unit_mm = _read_camera(self.path / "camera.json")
         self._measured = LensMask(self.camera)
         self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
+        self._stamps = _read_stamps(self.path / TIMESTAMPS)
         self._index = 0
         try:
             self._next: Frame | None = self.read(0)
@@ -56,6 +59,10 @@ class FolderCamera(Camera):
         self._next = None
         self._index += 1
         return frame
+
+    def __length_hint__(self) -> int:
+        """Frames that are left."""
+        return len(self._depth_paths) - self._index
 
     def close(self) -> None:
         self._index = len(self._depth_paths)
@@ -99,7 +106,8 @@ class FolderCamera(Camera):
             ) from None
         if self._to_mm is not None:
             depth = self._to_mm[depth]
-        return Frame(self._measured(depth), ir, self.camera, index * 1_000_000 // _FPS, index)
+        stamp = self._stamps.get(depth_path.stem, index * 1_000_000 // _FPS)
+        return Frame(self._measured(depth), ir, self.camera, stamp, index)
 
 
 def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
@@ -134,6 +142,20 @@ def _read_camera(path: Path) -> tuple[DepthCamera, float]:
     raise SourceError(
         f"{path} cannot be used ({reason}): it needs width, height, fx, fy, cx, cy, distortion, depth_unit_mm"
     )
+
+
+def _read_stamps(path: Path) -> dict[str, int]:
+    """Microseconds by the name of the image; empty without the file."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        pairs = [line.split(",") for line in lines]
+        return {name: int(stamp) for name, stamp in pairs}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{path} cannot be used ({error}): write 0000000,33333 in a line, or remove it"
+        ) from None
 
 
 def _number(fields: dict[str, Any], name: str) -> float:

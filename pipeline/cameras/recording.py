@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from pipeline.pyav import av
 # The SDK writes 16-bit big-endian images; its first versions wrote little-endian ones and called them YUY2.
 _PIXEL_TYPES = {"gray16be": ">u2", "gray16le": "<u2", "yuyv422": "<u2"}
 _LARGEST_TAIL = 4096  # bytes behind the last image of a recording that was never finished
+# Before PyAV 19, tags that are not UTF-8 are an error unless it is told otherwise.
+_TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class RecordingCamera(Camera):
@@ -40,9 +44,7 @@ class RecordingCamera(Camera):
         self._fault = ""
         self._declared_size = self._check_file()
         try:
-            self._container = av.open(
-                f"file:{self.path.resolve()}", format="matroska", metadata_errors="replace"
-            )
+            self._container = av.open(f"file:{self.path.resolve()}", format="matroska", **_TOLERANT)
             self._find_tracks(self._container)
             self.camera = self._read_calibration(self._container)
             self._measured = LensMask(self.camera)
@@ -70,7 +72,7 @@ class RecordingCamera(Camera):
 
     def _check_file(self) -> int | None:
         """Size that the file should have, or None if it does not say."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise self._unusable("is not a file")
         try:
             return declared_size(self.path)

@@ -43,7 +43,8 @@ class ModelCache:
             make: converts the network.
             load: reads what `make` made.
         """
-        name = _file_name(f"{self._spec.name}.{kind}.{made_by}.{self._spec.fingerprint}.engine")
+        family = _file_name(f"{self._spec.name}.{kind}.")
+        name = family + _file_name(f"{made_by}.{self._spec.fingerprint}.engine")
         for folder in self._folders:
             with suppress(OSError):
                 kept = (folder / name).read_bytes()
@@ -55,29 +56,31 @@ class ModelCache:
                     )
         made = make()
         loaded = load(made)
-        self._keep(name, made)
+        self._keep(family, name, made)
         return loaded
 
-    def _keep(self, name: str, made: bytes) -> None:
+    def _keep(self, family: str, name: str, made: bytes) -> None:
         for folder in self._folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomically(folder / name, made)
             except OSError:
                 continue
-            self._forget_old(folder, name)
+            _forget_old(folder, family)
             return
         _log.warning(
             "the converted model cannot be kept in %s, so it is made again next time",
             " or ".join(str(folder) for folder in self._folders),
         )
 
-    def _forget_old(self, folder: Path, name: str) -> None:
-        network, kind = name.split(".", 2)[:2]
-        siblings = [path for path in folder.iterdir() if path.match(f"{network}.{kind}.*.engine")]
-        with suppress(OSError):
-            for old in sorted(siblings, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-                old.unlink()
+
+def _forget_old(folder: Path, family: str) -> None:
+    """Removes all but the latest models of one network and kind."""
+    with suppress(OSError):
+        models = [path for path in folder.iterdir() if path.suffix == ".engine"]
+        siblings = [path for path in models if path.name.startswith(family)]
+        for old in sorted(siblings, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            old.unlink()
 
 
 def user_folder() -> Path:

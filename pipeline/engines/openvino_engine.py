@@ -109,7 +109,7 @@ def _candidates(spec: EngineSpec, cache: ModelCache) -> Iterator[tuple[openvino.
         digest = hashlib.sha256(repr(ranges).encode()).hexdigest()[:8]
         try:
             rounded = _kept(
-                cache, f"int8-{digest}", lambda: replace(spec, module=in_eight_bits(spec.module, ranges))
+                cache, "int8", lambda: replace(spec, module=in_eight_bits(spec.module, ranges)), digest
             )
         except ValueError as error:
             _log.warning("%s does without 8 bits: %s", spec.name, error)
@@ -119,12 +119,15 @@ def _candidates(spec: EngineSpec, cache: ModelCache) -> Iterator[tuple[openvino.
     yield _kept(cache, "float32", lambda: spec), "bfloat16" if halved else "float32", halved
 
 
-def _kept(cache: ModelCache, precision: str, make: Callable[[], EngineSpec]) -> openvino.Model:
+def _kept(
+    cache: ModelCache, precision: str, make: Callable[[], EngineSpec], digest: str = ""
+) -> openvino.Model:
+    """The model of a network; `digest` tells what else than the network it is made of."""
     import openvino
 
     return cache.get(
         f"openvino-{precision}",
-        f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}",
+        f"{openvino.__version__.split('-')[0]}-torch{torch.__version__}{digest and f'-{digest}'}",
         lambda: convert(make()),
         lambda packed: _unpack(the_core(), packed),
     )

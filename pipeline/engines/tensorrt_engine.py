@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -41,7 +42,9 @@ class TensorRtEngine(StagedEngine):
         self._spec, self._device = spec, device
         # The largest batch is part of the engine.
         made_by = f"tensorrt{tensorrt.__version__}-{_gpu(device)}-b{spec.max_batch}"
-        (cache or ModelCache(spec)).get("tensorrt-float16", made_by, self._build, self._load)
+        # TensorRT builds and loads on the current GPU.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            (cache or ModelCache(spec)).get("tensorrt-float16", made_by, self._build, self._load)
         self.name = f"tensorrt float16 ({device})"
 
     def _build(self) -> bytes:

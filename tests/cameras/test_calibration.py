@@ -51,12 +51,22 @@ def test_metric_radius_has_a_default(radius: float, expected: float) -> None:
 
 def test_pixels_beyond_the_metric_radius_have_no_ray() -> None:
     near, far = (_parse(calibration_json(radius=radius), "NFOV_2X2BINNED") for radius in (0.3, 1.74))
-    assert far.metric_radius is None  # the whole image lies within
     assert far.valid_pixels().all()
     valid = near.valid_pixels()
     assert valid[130, 160]
     assert not valid[0, 0]
     assert 0.1 < valid.mean() < 0.4
+
+
+def test_joints_guessed_outside_the_narrow_image_have_no_made_up_place() -> None:
+    camera = _parse(calibration_json(radius=1.74), "NFOV_UNBINNED")
+    uvd = np.stack([np.linspace(-3000, 4000, 501), np.full(501, 288.0), np.full(501, 400.0)], axis=1)
+    xyz = camera.unproject(uvd)
+    inside = (uvd[:, 0] >= 0) & (uvd[:, 0] < 640)
+    assert camera.reaches(uvd[inside]).all()
+    assert not camera.reaches(uvd[[0, -1]]).any()
+    assert np.abs(xyz[:, :2]).max() <= 1.75 * 400
+    assert (np.diff(xyz[:, 0]) > -1e-6).all()  # further right in the image is further right in space
 
 
 def test_depth_without_a_ray_is_not_measured() -> None:
@@ -73,7 +83,7 @@ def test_depth_without_a_ray_is_not_measured() -> None:
 def test_what_is_written_is_what_is_read(mode: str) -> None:
     camera = _parse(calibration_json(radius=1.6), mode)
     again = parse_calibration(format_calibration(camera, DEPTH_MODES[mode]), DEPTH_MODES[mode])
-    assert again.metric_radius == camera.metric_radius == (1.6 if "WFOV" in mode else None)
+    assert again.metric_radius == camera.metric_radius == 1.6
     np.testing.assert_allclose(again.matrix, camera.matrix, rtol=1e-12)
 
 

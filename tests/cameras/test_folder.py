@@ -1,4 +1,5 @@
 import json
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ def test_frames_come_in_order_with_depth_infrared_and_time(tmp_path: Path) -> No
     assert frames[3].timestamp_us == 100_000
     assert frames[0].depth.dtype == np.uint16
     assert frames[0].depth.flags.c_contiguous
+
+
+def test_times_may_be_told(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", count=3)
+    (folder / "timestamps.csv").write_text("0000000,5000\n0000001,71667\n")
+    assert [frame.timestamp_us for frame in FolderCamera(folder)] == [5000, 71667, 66666]
+    for broken in ("0000000", "0000000,soon", "0,1,2", "\u00e9"):
+        (folder / "timestamps.csv").write_text(broken, encoding="utf-8")
+        with pytest.raises(SourceError, match=r"timestamps\.csv cannot be used"):
+            FolderCamera(folder)
+
+
+def test_it_tells_how_many_frames_are_left(tmp_path: Path) -> None:
+    with FolderCamera(write_folder(tmp_path / "f", count=3)) as source:
+        assert length_hint(source) == 3
+        next(source)
+        assert length_hint(source) == 2
 
 
 def test_numbers_sort_as_numbers_and_other_names_are_left_out(tmp_path: Path) -> None:

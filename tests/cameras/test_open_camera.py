@@ -21,8 +21,9 @@ def test_a_file_is_a_recording_and_a_folder_holds_frames(tmp_path: Path) -> None
 
 
 def test_source_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="does not exist: give azure, demo"):
-        open_camera(str(tmp_path / "missing.mkv"))
+    for path in (tmp_path / "missing.mkv", tmp_path / ("x" * 300) / "clip.mkv"):
+        with pytest.raises(SourceError, match="does not exist, or may not be read: give azure, demo"):
+            open_camera(str(path))
 
 
 def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

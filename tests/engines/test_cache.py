@@ -112,6 +112,13 @@ def test_the_newest_four_are_kept(tmp_path: Path) -> None:
     assert kept == ["v2", "v3", "v4", "v5"]
 
 
+def test_dots_in_a_files_name_do_not_mix_up_kinds(tmp_path: Path) -> None:
+    spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "best.epoch32.pth")
+    for k in range(6):
+        ModelCache(spec).get(f"kind{k}", "v1", lambda: b"model", bytes.decode)
+    assert len(list(tmp_path.glob("*.engine"))) == 6
+
+
 def test_networks_without_a_file_use_the_users_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,26 @@ def test_engine_is_built_strongly_typed_kept_and_run(
     (kept,) = spec.checkpoint.parent.iterdir()  # type: ignore[union-attr]
     for part in (spec.fingerprint, f"tensorrt{trt.__version__}", "float16", "cpu"):
         assert part in kept.name
+
+
+def test_engines_are_built_and_loaded_on_their_own_gpu(
+    trt: FakeTensorRT, spec: EngineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current: list[torch.device] = []
+
+    @contextmanager
+    def chosen(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+        current.pop()
+
+    class Cache:
+        def get(self, *_: object) -> None:
+            assert current == [torch.device("cuda:1")]
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    TensorRtEngine(spec, torch.device("cuda:1"), Cache())  # type: ignore[arg-type]
 
 
 def test_engines_of_another_version_are_not_loaded(

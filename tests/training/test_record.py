@@ -150,6 +150,12 @@ def test_frames_are_added_to_a_folder_and_nothing_is_overwritten(tmp_path: Path)
     ]
 
 
+def test_folders_keep_the_times_of_their_frames(tmp_path: Path) -> None:
+    written = write(tmp_path / "set", count=2) + write(tmp_path / "set", count=1)
+    found = [frame.timestamp_us for frame in open_camera(tmp_path / "set")]
+    assert found == [frame.timestamp_us for frame in written]
+
+
 def test_folder_has_the_form_of_centernet_kinect(tmp_path: Path) -> None:
     [frame] = write(tmp_path / "set", count=1)
     folders = {path.name for path in (tmp_path / "set").iterdir() if path.is_dir()}
