@@ -1,6 +1,7 @@
-# make demo   the program on rendered hands: no camera, no GPU needed
-# make test   all tests
-# make lint   format, style and types
+# make demo         the program on rendered hands: no camera, no GPU needed
+# make test         all tests
+# make lint         format, style and types
+# make test-azure   cameras and recordings beside Microsoft's own reader (PC, Python 3.10 to 3.12)
 #
 # PYTHON=python3.12 make demo   makes the environment with another Python.
 
@@ -12,7 +13,7 @@ JETSON := $(wildcard /etc/nv_tegra_release)
 # On a Jetson the environment sees JetPack's own torch and tensorrt.
 VENV_OPTIONS := $(if $(JETSON),--system-site-packages)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint test-azure clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -28,8 +29,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# The live camera's package needs numpy 1, so it has an environment of its own.
+test-azure: $(VENV)-azure/.installed
+	$(VENV)-azure/bin/python -m pytest tests/cameras tests/training/test_record.py
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-azure
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -43,6 +48,12 @@ $(VENV)/.installed: requirements.txt | $(BIN)/python
 	@test -z "$(JETSON)" || $(BIN)/python -c 'import torch, torchvision' 2>/dev/null || { \
 	    echo "install NVIDIA's torch and torchvision for this JetPack first (README: On a Jetson)" >&2; exit 1; }
 	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)-azure/.installed: requirements.txt requirements-training.txt requirements-test.txt requirements-azure.txt
+	$(PYTHON) -m venv $(VENV)-azure
+	$(VENV)-azure/bin/python -m pip --disable-pip-version-check install \
+	    -r requirements-azure.txt -r requirements-test.txt
 	@touch $@
 
 $(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
