@@ -104,6 +104,12 @@ class Training:
         Returns:
             0, or 130 when it was interrupted; the state and the weights are saved either way.
         """
+        try:
+            return self._steps()
+        finally:
+            self.folder.close()
+
+    def _steps(self) -> int:
         began, before = time.monotonic(), self.elapsed
         saved = planned = self.elapsed
         losses: dict[str, Tensor] = {}
@@ -206,6 +212,7 @@ class Training:
         if score < self.best:
             self.best = score
             self._export("best", figures)
+        self.folder.flush()
 
     def _export(self, name: str, figures: dict[str, float]) -> None:
         if self.workers.first:

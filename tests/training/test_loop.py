@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +13,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.multiprocessing as processes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pipeline.errors import UsageError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.training import loop
 from pipeline.training.devices import Workers, join_workers
 from pipeline.training.loop import INTERRUPTED, Training
@@ -64,6 +68,38 @@ def test_a_run_learns_and_leaves_weights_figures_and_a_picture(tmp_path: Path) -
     }
     about = task.exported[-1]["training"]
     assert (about["step"], about["steps"], about["samples"]) == (300, 300, 4800)
+
+
+class Broken(LineTask):
+    """Its samples cannot be read from its 51st step on."""
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        if step == 50:
+            raise HandPoseError("no sample")
+        return super().losses(model, step, progress)
+
+
+@pytest.mark.parametrize(("task", "logged"), [(LineTask, 3), (Broken, 2)])
+def test_tensorboard_gets_all_figures(
+    task: type[LineTask], logged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_on_a_slow_disk(writer: RecordWriter, data: bytes) -> None:
+        time.sleep(0.05)
+        write(writer, data)
+
+    write = RecordWriter.write
+    monkeypatch.setattr(RecordWriter, "write", write_on_a_slow_disk)
+    training = Training(task(), options(tmp_path, tensorboard=True), CPU)
+    with suppress(HandPoseError):
+        training.run()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for kind in ("train", "evaluation"):
+        found = lines(tmp_path, kind)
+        assert len(found) == logged
+        for name in found[0].keys() - {"kind", "step"}:
+            seen = [(event.step, event.value) for event in events.Scalars(f"{kind}/{name}")]
+            assert seen == [(line["step"], pytest.approx(line[name])) for line in found], name
 
 
 class Watched(LineTask):
