@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pipeline.errors import UsageError
+from pipeline.networks.metadata import plain
 from pipeline.training.devices import Workers
 from pipeline.training.ema import WeightAverage
 from pipeline.training.options import LoopOptions, recorded
@@ -240,10 +241,13 @@ class Training:
                 "evaluated": self.evaluated,
                 "plan": [self.plan.total, self.plan.start, self.plan.progress_at_start],
                 "options": recorded(self.options),
+                "workers": self.workers.count,
+                "contracts": _contracts(self.task.model),
             }
         )
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _check_alike(self, state: dict[str, Any]) -> None:
+        """Raises UsageError for the state of another run than this one; old states tell less."""
         before, now = _decisive(state["options"]), _decisive(recorded(self.options))
         for name, value in before.items():
             if name in now and now[name] != value:
@@ -251,6 +255,20 @@ class Training:
                     f"The run in {self.options.out} has --{name.replace('_', '-')} {value}: "
                     "resume it with that, or give another --out."
                 )
+        processes, contracts = self.workers.count, _contracts(self.task.model)
+        if state.get("workers", processes) != processes:
+            raise UsageError(
+                f"The run in {self.options.out} has {state['workers']} process(es), not {processes}: resume "
+                f"it with torchrun --nproc-per-node {state['workers']}, or give another --out."
+            )
+        if state.get("contracts", contracts) != contracts:
+            raise UsageError(
+                f"The networks of the run in {self.options.out} have other inputs: resume it with the "
+                "options that it began with, --init too, or give another --out."
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._check_alike(state)
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
@@ -285,6 +303,11 @@ class _Autocast(nn.Module):
 def _decisive(options: dict[str, Any]) -> dict[str, Any]:
     """Of recorded options, those that a resumed run must share."""
     return {name: options[name] for name in ("batch", "seed", "lr")} | options.get("task", {})
+
+
+def _contracts(model: nn.Module) -> list[dict[str, Any]]:
+    """What each network in it reads and answers, as plain values."""
+    return [plain(part.contract) for part in model.modules() if hasattr(part, "contract")]
 
 
 def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:

@@ -182,7 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
         if arguments.widen and not arguments.init:
             raise UsageError("--widen needs --init with the network to widen")
-        return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin", "widen"))
+        if arguments.init:
+            arguments.size = load_a2j(arguments.init[0]).contract.size
+        return train(arguments, PRESETS, make_task, ("replay", "block", "size", "sizes", "margin", "widen"))
     if arguments.widen:
         raise UsageError("--widen is for networks that learn from rendered hands: leave --data or it out")
     check_single(arguments.init, arguments.light)

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pipeline.errors import HandPoseError, UsageError
+from pipeline.networks.contracts import HandInput
 from pipeline.training import loop
 from pipeline.training.devices import Workers, join_workers
 from pipeline.training.loop import INTERRUPTED, Training
@@ -162,6 +163,25 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: P
     (tmp_path / "run" / "state.pth").write_bytes(b"cut off")
     with pytest.raises(UsageError, match="damaged"):
         Training(LineTask(), options(tmp_path / "run", resume=True), CPU)
+
+
+def seeing(crop_mm: float, task: LineTask) -> LineTask:
+    task.model.contract = HandInput(crop_mm=crop_mm)  # type: ignore[assignment]
+    return task
+
+
+def test_a_run_is_resumed_with_the_same_inputs_and_processes(tmp_path: Path) -> None:
+    assert Training(seeing(260.0, Stopping()), options(tmp_path), CPU).run() == INTERRUPTED
+    again = options(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="--init"):
+        Training(seeing(250.0, LineTask()), again, CPU)
+    with pytest.raises(UsageError, match="--nproc-per-node 1"):
+        Training(seeing(260.0, LineTask()), again, CPU, workers=Workers(1, 2))
+    Training(seeing(260.0, LineTask()), again, CPU)
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    del state["workers"], state["contracts"]  # as it was written once
+    torch.save(state, tmp_path / "state.pth")
+    assert Training(seeing(250.0, LineTask()), again, CPU).run() == 0
 
 
 def test_a_run_needs_one_length(tmp_path: Path) -> None:
