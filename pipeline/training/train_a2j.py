@@ -48,7 +48,11 @@ def authors_presets(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoice) -> Task:
-    """Network and published data set that the arguments ask for."""
+    """Network and published data set that the arguments ask for.
+
+    Raises:
+        UsageError: weights to start from of another backbone.
+    """
     kind, folder = str(data.kind), data.folders[0]
     if kind == "nyu":
         cameras = (1, 2, 3) if arguments.cameras == "all" else (1,)
@@ -62,7 +66,7 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
     contract = RECIPES[kind].contract(skeleton, arguments.size)
     model = A2J(arguments.backbone, skeleton.num_joints, arguments.width, arguments.head_width, contract)
     if arguments.init:
-        transfer(model, load_a2j(arguments.init[0]).state_dict())
+        _transfer_backbone(model, arguments.init[0])
     model = model.to(place.device).to(memory_format=torch.channels_last)
     return HandFolderTask(
         model,
@@ -74,6 +78,17 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
         FolderAugmentation(mirror=arguments.mirror),
         f"{stem}_{arguments.backbone}_{skeleton.num_joints}_a2j",
     )
+
+
+def _transfer_backbone(model: A2J, path: Path) -> None:
+    """Takes over what fits of a file's weights: its heads may be for other joints."""
+    start = load_a2j(path)
+    taken = transfer(model, start.state_dict())
+    if any(f"back_bone.{name}" not in taken for name in model.back_bone.state_dict()):
+        raise UsageError(
+            f"the backbone of {path} does not fit --backbone {model.backbone} --width {model.width:g}: "
+            f"give --backbone {start.backbone} --width {start.width:g}, or other weights to start from"
+        )
 
 
 def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
