@@ -181,7 +181,7 @@ class HandTask:
         return RenderedHands(images, joints, hands.present, hands.told)
 
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
-        """Mirrored crops have a part in the side head's losses only."""
+        """Mirrored crops have a part in the side head's losses only; those of no joints at all are 0."""
         size = self.size_at(progress)
         hands = self.samples(step, size)
         mirrored = torch.arange(len(hands.images), device=hands.images.device) % _MIRROR_EVERY == 0
@@ -198,6 +198,8 @@ class HandTask:
             terms = self._terms(found, output, target, size, progress)
             if taught is not None:
                 terms["teacher"] = progress * _TEACHER_WEIGHT * F.smooth_l1_loss(found.positions, taught)
+            if not len(rows):  # the mean of nothing is no number; every weight keeps a gradient
+                terms = dict.fromkeys(terms, found.positions.sum())
             told = (hands.present == 1) & ~mirrored, (hands.present == 1) & mirrored
             kinds = {"side": told, "presence": (hands.present == 1, hands.present == 0)}
             for (kind, (yes, no)), logits in zip(kinds.items(), about, strict=False):

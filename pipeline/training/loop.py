@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from pipeline.errors import UsageError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.networks.metadata import plain
 from pipeline.training.devices import Workers
 from pipeline.training.ema import WeightAverage
@@ -104,6 +104,9 @@ class Training:
 
         Returns:
             0, or 130 when it was interrupted; the state and the weights are saved either way.
+
+        Raises:
+            HandPoseError: the loss or the weights are no finite numbers any more; what was saved stays.
         """
         try:
             return self._steps()
@@ -133,8 +136,10 @@ class Training:
                 if self._deadline and done >= _SPEED_STEPS and self._everywhere(timely):
                     self._correct_plan(self._deadline)
                     planned, bar.total = self.elapsed, self.plan.total
-                if self.step % 20 == 0 and self.workers.first:
-                    self._log(losses, bar)
+                if self.step % 20 == 0:
+                    self._check_finite([losses["total"]])
+                    if self.workers.first:
+                        self._log(losses, bar)
                 if self._evaluation_due():
                     self._evaluate(losses)
                 if self.elapsed - saved > 60.0 * self.options.state_minutes:
@@ -189,6 +194,13 @@ class Training:
         return self.step >= self.plan.total or part >= self.evaluated + 1
 
     # --- Files -------------------------------------------------------------------------------------------
+    def _check_finite(self, values: Iterable[Tensor]) -> None:
+        if not all(bool(value.detach().isfinite().all()) for value in values):
+            raise HandPoseError(
+                f"The loss or the weights are no finite numbers any more at step {self.step}: start again "
+                "with a smaller --lr or a larger --batch, and another --out."
+            )
+
     def _log(self, losses: dict[str, Tensor], bar: tqdm[Any]) -> None:
         values = {name: float(value.detach()) for name, value in losses.items()}
         bar.set_postfix({"loss": f"{values['total']:.3f}"}, refresh=False)
@@ -199,6 +211,7 @@ class Training:
         self.evaluated = int(self.options.evaluations * self.plan.progress(self.step))
         if not self.workers.first:
             return
+        self._check_finite(self.task.model.state_dict().values())
         self.average.model.eval()
         progress = self.plan.progress(self.step - 1)  # of the last step made
         figures = self.task.evaluate(self.average.model, progress)
@@ -228,6 +241,7 @@ class Training:
             self.task.export(self.folder.weights(name), self.average.model, {**self.meta, "training": about})
 
     def _save(self) -> None:
+        self._check_finite(self.task.model.state_dict().values())
         self.folder.save_state(
             {
                 "model": self.task.model.state_dict(),

@@ -40,7 +40,7 @@ def in_scenes(number: int, count: int) -> SceneCropBatch:
     return SceneCropBatch(images, joints, present)
 
 
-def task(networks: int = 1, side_head: bool = True) -> HandTask:
+def task(networks: int = 1, side_head: bool = True, batch: int = BATCH) -> HandTask:
     torch.manual_seed(0)
     model = Siblings(
         [
@@ -48,7 +48,7 @@ def task(networks: int = 1, side_head: bool = True) -> HandTask:
             for _ in range(networks)
         ]
     )
-    data = HandData(slopes, 0, 0, BATCH, 2, block=32, render_in_scenes=in_scenes)
+    data = HandData(slopes, 0, 0, batch, 2, block=32, render_in_scenes=in_scenes)
     hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)])
     hands._augment = replace(hands._augment, torn=0.0)  # so that a short test learns something
     return hands
@@ -104,6 +104,22 @@ def test_joints_are_learnt_from_right_hands_that_show_only() -> None:
     assert torch.equal(side.grad != 0, samples.present == 1)
     assert presence.grad is not None
     assert torch.equal(presence.grad != 0, samples.present >= 0)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_step_without_joints_to_learn_has_finite_losses(batch: int) -> None:
+    hands = task(networks=2, batch=batch)
+    seen = 0
+    for step in range(4):
+        losses = hands.losses(hands.model, step, 0.5)
+        losses["total"].backward()
+        assert all(value.isfinite() for value in losses.values())
+        samples = hands.samples(step, SIZE)
+        if not samples.told[1:].any():  # the first one is mirrored
+            seen += 1
+            assert all(losses[name] == 0 for name in ("joints", "dense", "light_joints", "light_teacher"))
+    assert seen
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in hands.model.parameters())
 
 
 def test_without_a_side_head_nothing_is_mirrored() -> None:

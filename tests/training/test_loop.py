@@ -103,6 +103,40 @@ def test_tensorboard_gets_all_figures(
             assert seen == [(line["step"], pytest.approx(line[name])) for line in found], name
 
 
+class Diverging(LineTask):
+    """Its loss, or, unseen in it, its weights are no numbers from some step on."""
+
+    def __init__(self, step: int, weights: bool = False) -> None:
+        super().__init__()
+        self.broken, self.weights = step, weights
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        losses = super().losses(model, step, progress)
+        if step < self.broken:
+            return losses
+        if self.weights:
+            next(self.model.parameters()).data[0] = torch.nan
+            return losses
+        return {"total": losses["total"] * torch.nan}
+
+
+@pytest.mark.parametrize(("step", "weights"), [(25, False), (38, False), (39, True), (58, True)])
+def test_broken_weights_replace_no_others(step: int, weights: bool, tmp_path: Path) -> None:
+    task = Diverging(step, weights)
+    with pytest.raises(HandPoseError, match="--lr"):
+        Training(task, options(tmp_path, state_minutes=0.0), CPU).run()
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    kept = [state["model"], *(torch.load(tmp_path / name) for name in ("best.pth", "last.pth"))]
+    assert all(value.isfinite().all() for weights in kept for value in weights.values())
+    assert state["step"] == step
+
+
+def test_a_loss_that_is_no_number_ends_a_run_soon(tmp_path: Path) -> None:
+    task = Diverging(25)
+    with pytest.raises(HandPoseError, match="step 40"):
+        Training(task, options(tmp_path, steps=1000), CPU).run()
+
+
 class Watched(LineTask):
     """Looks at the types of what its network takes and gives, and of products beside it."""
 
