@@ -226,6 +226,7 @@ class Training:
         if score < self.best:
             self.best = score
             self._export("best", figures)
+            self._save()  # or, after a kill, worse weights would seem better than those before
         self.folder.flush()
 
     def _export(self, name: str, figures: dict[str, float]) -> None:

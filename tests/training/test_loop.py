@@ -103,6 +103,14 @@ def test_tensorboard_gets_all_figures(
             assert seen == [(line["step"], pytest.approx(line[name])) for line in found], name
 
 
+def test_the_state_knows_the_best_weights(tmp_path: Path) -> None:
+    with pytest.raises(HandPoseError):
+        Training(Broken(), options(tmp_path), CPU).run()
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    assert state["best"] == min(line["error"] for line in lines(tmp_path, "evaluation"))
+    assert (state["step"], state["evaluated"]) == (40, 2)
+
+
 class Diverging(LineTask):
     """Its loss, or, unseen in it, its weights are no numbers from some step on."""
 
