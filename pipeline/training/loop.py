@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 import warnings
@@ -24,6 +25,7 @@ from pipeline.training.ema import WeightAverage
 from pipeline.training.options import LoopOptions, recorded
 from pipeline.training.rundir import RunFolder
 from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate, stepped_rate
+from pipeline.training.siblings import NAMES, weights_path
 
 INTERRUPTED = 130
 _UNTIMED_STEPS = 5  # allocations and kernels' first calls
@@ -67,7 +69,7 @@ class Training:
         meta: what exported weights should tell, besides what the loop knows.
 
     Raises:
-        UsageError: nothing to resume, or a run of other options in the folder.
+        UsageError: nothing to resume, or a run in the folder that is finished or of other options.
     """
 
     def __init__(
@@ -298,8 +300,18 @@ class Training:
         self.step, self.elapsed = state["step"], state["elapsed"]
         self.best, self.evaluated = state["best"], state["evaluated"]
         plan = Plan(*state["plan"])
+        if self.step >= plan.total:
+            raise UsageError(
+                f"The run in {self.options.out} is finished: to go on from its weights, start one with "
+                f"--init {self._finished()} and another --out."
+            )
         steps = self.options.steps
         self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
+
+    def _finished(self) -> str:
+        """The run's weights as --init takes them: the best ones, of a light network too, or the last."""
+        best = [weights_path(self.folder.weights("best"), name) for name in NAMES]
+        return shlex.join(str(path) for path in best if path.exists()) or str(self.folder.weights("last"))
 
 
 class _Autocast(nn.Module):

@@ -207,6 +207,14 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: P
         Training(LineTask(), options(tmp_path / "run", resume=True), CPU)
 
 
+@pytest.mark.parametrize("length", [{"steps": 60}, {"steps": 90}, {"steps": None, "minutes": 9.0}])
+def test_a_finished_run_is_not_resumed(length: dict[str, float | None], tmp_path: Path) -> None:
+    Training(LineTask(), options(tmp_path), CPU).run()
+    (tmp_path / "best_light.pth").touch()
+    with pytest.raises(UsageError, match=r"--init \S+/best.pth \S+/best_light.pth and another --out"):
+        Training(LineTask(), options(tmp_path, resume=True, **length), CPU)  # type: ignore[arg-type]
+
+
 def seeing(crop_mm: float, task: LineTask) -> LineTask:
     task.model.contract = HandInput(crop_mm=crop_mm)  # type: ignore[assignment]
     return task
