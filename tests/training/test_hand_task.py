@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.synthetic.crops import CropBatch
@@ -40,7 +41,9 @@ def in_scenes(number: int, count: int) -> SceneCropBatch:
     return SceneCropBatch(images, joints, present)
 
 
-def task(networks: int = 1, side_head: bool = True, batch: int = BATCH) -> HandTask:
+def task(
+    networks: int = 1, side_head: bool = True, batch: int = BATCH, sizes: tuple[int, ...] | None = None
+) -> HandTask:
     torch.manual_seed(0)
     model = Siblings(
         [
@@ -49,7 +52,7 @@ def task(networks: int = 1, side_head: bool = True, batch: int = BATCH) -> HandT
         ]
     )
     data = HandData(slopes, 0, 0, batch, 2, block=32, render_in_scenes=in_scenes)
-    hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)])
+    hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)], sizes)
     hands._augment = replace(hands._augment, torn=0.0)  # so that a short test learns something
     return hands
 
@@ -125,6 +128,13 @@ def test_a_step_without_joints_to_learn_has_finite_losses(batch: int) -> None:
 def test_without_a_side_head_nothing_is_mirrored() -> None:
     hands = task(side_head=False)
     assert "side" not in hands.losses(hands.model, 0, 0.5)
+
+
+def test_growing_inputs_end_on_the_size_of_the_contract() -> None:
+    hands = task(sizes=(16, SIZE))
+    assert [hands.size_at(progress) for progress in (0.0, 0.49, 0.5, 1.0)] == [16, 16, SIZE, SIZE]
+    with pytest.raises(UsageError, match="end on 32"):
+        task(sizes=(16, 16))
 
 
 def test_both_kinds_weigh_alike() -> None:
