@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from pipeline.constants import A2J_INPUT_SIZE
+from pipeline.command_line import at_least_one
+from pipeline.constants import A2J_INPUT_SIZE, A2J_STRIDE
 from pipeline.errors import UsageError, command
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
@@ -183,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=_sizes, help="let the input grow, e.g. 64,96,128: each for an equal share of the run"
     )
     parser.add_argument("--margin", type=float, default=1.25, help="side of the rendered crops over --size")
-    parser.add_argument("--held-out", type=int, help="hands of the periodic evaluation")
+    parser.add_argument("--held-out", type=at_least_one, help="hands of the periodic evaluation")
     folders = parser.add_argument_group("published data sets")
     folders.add_argument(
         "--data", nargs="+", metavar=("KIND", "DIR"), help=f"{', '.join(RECIPES)}, and its folder"
@@ -192,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders.add_argument("--cameras", choices=("1", "all"), default="1", help="of NYU, to train on")
     folders.add_argument("--mirror", type=float, default=0.0, help="share of the hands to mirror")
     arguments = parser.parse_args(argv)
+    _check_sizes([arguments.size, *(arguments.sizes or ())])
     data = data_choice(parser, arguments.data, list(RECIPES))
     if data.kind is None:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
@@ -210,6 +212,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda given, place: make_folder_task(given, place, data),
         ("data", "size", "joints", "cameras", "mirror"),
     )
+
+
+def _check_sizes(sizes: Sequence[int | None]) -> None:
+    """Raises UsageError for inputs that anchors do not fill; None is none."""
+    wrong = [size for size in sizes if size is not None and (size <= 0 or size % A2J_STRIDE)]
+    if wrong:
+        raise UsageError(
+            f"--size and --sizes are in steps of {A2J_STRIDE} px: give "
+            f"{max(1, round(wrong[0] / A2J_STRIDE)) * A2J_STRIDE} instead of {wrong[0]}"
+        )
 
 
 def _widths(text: str) -> tuple[float, int]:
