@@ -12,7 +12,7 @@ from pipeline.synthetic.crops import DEPTH_RANGE_MM, FOCAL_PX, enlarged
 from pipeline.synthetic.people import PosedPeople
 from pipeline.synthetic.sampling import Sampler
 from pipeline.synthetic.scene_view import Scene, View, measure
-from pipeline.synthetic.scenes import pose_bank, scene_renderer
+from pipeline.synthetic.scenes import POSE_SEED, pose_bank, scene_renderer
 from pipeline.synthetic.staging import sample_scene
 
 _HAND_SHARE = 0.55  # of the crops that are centred on a hand
@@ -68,13 +68,20 @@ class SceneCropGenerator:
         size: side of the crops, px.
         crop_mm: their metric side.
         poses: different poses of hands, made once for each device.
+        pose_seed: of these poses; another one gives others.
     """
 
     def __init__(
-        self, device: torch.device | str, size: int = 128, crop_mm: float = 260.0, poses: int = 4096
+        self,
+        device: torch.device | str,
+        size: int = 128,
+        crop_mm: float = 260.0,
+        poses: int = 4096,
+        pose_seed: int = POSE_SEED,
     ) -> None:
         self.device, self.size, self.crop_mm = torch.device(device), size, crop_mm
-        self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device, poses)
+        self._renderer = scene_renderer(self.device)
+        self._bank = pose_bank(self.device, poses, pose_seed)
 
     @torch.no_grad()
     def batch(self, count: int, seed: int) -> SceneCropBatch:

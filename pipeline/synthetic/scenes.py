@@ -16,7 +16,7 @@ from pipeline.synthetic.staging import sample_scene
 from pipeline.synthetic.things import ThingModel
 
 SIZE = 320  # px, both sides: CenterNet's input
-_POSE_SEED = 20
+POSE_SEED = 20  # of the poses in all fixed sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +49,9 @@ def scene_renderer(device: torch.device) -> SceneRenderer:
 
 
 @cache
-def pose_bank(device: torch.device, size: int) -> PoseBank:
-    """Poses of hands, made once for each device."""
-    return PoseBank(scene_renderer(device).people.hand, _POSE_SEED, size)
+def pose_bank(device: torch.device, size: int, seed: int = POSE_SEED) -> PoseBank:
+    """Poses of hands, made once for each device and seed."""
+    return PoseBank(scene_renderer(device).people.hand, seed, size)
 
 
 class SceneGenerator:
@@ -62,6 +62,7 @@ class SceneGenerator:
         seed: same seed, device and calls, same scenes.
         other_cameras: share of the images that another camera than an Azure Kinect takes.
         poses: different poses of hands, made once for each device.
+        pose_seed: of these poses; another one gives others.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class SceneGenerator:
         seed: int = 0,
         other_cameras: float = 0.35,
         poses: int = 4096,
+        pose_seed: int = POSE_SEED,
     ) -> None:
         self.device = torch.device(device)
         self._other_cameras = other_cameras
-        self._renderer, self._bank = scene_renderer(self.device), pose_bank(self.device, poses)
+        self._renderer = scene_renderer(self.device)
+        self._bank = pose_bank(self.device, poses, pose_seed)
         self._sampler = Sampler(self.device, seed)
 
     def batch(self, count: int) -> SceneBatch:

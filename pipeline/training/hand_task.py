@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J, AggregatedJoints, aggregate, anchor_grid
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.networks.contracts import HandInput
@@ -136,6 +137,9 @@ class HandTask:
         data: training samples.
         held_out, in_scenes: crops for the evaluation.
         sizes: sides of the input, px, each for an equal share of the run; the last one is the contract's.
+
+    Raises:
+        UsageError: the last size is another one.
     """
 
     def __init__(
@@ -151,6 +155,11 @@ class HandTask:
         self._contract = contract = model.first.contract
         assert contract.crop_mm is not None
         self._sizes = sizes or (contract.size,)
+        if self._sizes[-1] != contract.size:
+            raise UsageError(
+                f"--sizes ends on {self._sizes[-1]} px, but the network reads {contract.size} px: "
+                f"let it end on {contract.size}"
+            )
         self._rings = data.rings()
         self._augment = HandAugmentation(
             contract.depth_range_mm,
@@ -181,7 +190,7 @@ class HandTask:
         return RenderedHands(images, joints, hands.present, hands.told)
 
     def losses(self, model: nn.Module, step: int, progress: float) -> dict[str, Tensor]:
-        """Mirrored crops have a part in the side head's losses only."""
+        """Mirrored crops have a part in the side head's losses only; those of no joints at all are 0."""
         size = self.size_at(progress)
         hands = self.samples(step, size)
         mirrored = torch.arange(len(hands.images), device=hands.images.device) % _MIRROR_EVERY == 0
@@ -198,6 +207,8 @@ class HandTask:
             terms = self._terms(found, output, target, size, progress)
             if taught is not None:
                 terms["teacher"] = progress * _TEACHER_WEIGHT * F.smooth_l1_loss(found.positions, taught)
+            if not len(rows):  # the mean of nothing is no number; every weight keeps a gradient
+                terms = dict.fromkeys(terms, found.positions.sum())
             told = (hands.present == 1) & ~mirrored, (hands.present == 1) & mirrored
             kinds = {"side": told, "presence": (hands.present == 1, hands.present == 0)}
             for (kind, (yes, no)), logits in zip(kinds.items(), about, strict=False):

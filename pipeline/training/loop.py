@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from pipeline.errors import UsageError
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.networks.metadata import plain
 from pipeline.training.devices import Workers
 from pipeline.training.ema import WeightAverage
 from pipeline.training.options import LoopOptions, recorded
 from pipeline.training.rundir import RunFolder
 from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate, stepped_rate
+from pipeline.training.siblings import NAMES, weights_path
 
 INTERRUPTED = 130
 _UNTIMED_STEPS = 5  # allocations and kernels' first calls
@@ -66,7 +69,7 @@ class Training:
         meta: what exported weights should tell, besides what the loop knows.
 
     Raises:
-        UsageError: nothing to resume, or a run of other options in the folder.
+        UsageError: nothing to resume, or a run in the folder that is finished or of other options.
     """
 
     def __init__(
@@ -103,7 +106,16 @@ class Training:
 
         Returns:
             0, or 130 when it was interrupted; the state and the weights are saved either way.
+
+        Raises:
+            HandPoseError: the loss or the weights are no finite numbers any more; what was saved stays.
         """
+        try:
+            return self._steps()
+        finally:
+            self.folder.close()
+
+    def _steps(self) -> int:
         began, before = time.monotonic(), self.elapsed
         saved = planned = self.elapsed
         losses: dict[str, Tensor] = {}
@@ -126,8 +138,10 @@ class Training:
                 if self._deadline and done >= _SPEED_STEPS and self._everywhere(timely):
                     self._correct_plan(self._deadline)
                     planned, bar.total = self.elapsed, self.plan.total
-                if self.step % 20 == 0 and self.workers.first:
-                    self._log(losses, bar)
+                if self.step % 20 == 0:
+                    self._check_finite([losses["total"]])
+                    if self.workers.first:
+                        self._log(losses, bar)
                 if self._evaluation_due():
                     self._evaluate(losses)
                 if self.elapsed - saved > 60.0 * self.options.state_minutes:
@@ -182,6 +196,13 @@ class Training:
         return self.step >= self.plan.total or part >= self.evaluated + 1
 
     # --- Files -------------------------------------------------------------------------------------------
+    def _check_finite(self, values: Iterable[Tensor]) -> None:
+        if not all(bool(value.detach().isfinite().all()) for value in values):
+            raise HandPoseError(
+                f"The loss or the weights are no finite numbers any more at step {self.step}: start again "
+                "with a smaller --lr or a larger --batch, and another --out."
+            )
+
     def _log(self, losses: dict[str, Tensor], bar: tqdm[Any]) -> None:
         values = {name: float(value.detach()) for name, value in losses.items()}
         bar.set_postfix({"loss": f"{values['total']:.3f}"}, refresh=False)
@@ -192,6 +213,7 @@ class Training:
         self.evaluated = int(self.options.evaluations * self.plan.progress(self.step))
         if not self.workers.first:
             return
+        self._check_finite(self.task.model.state_dict().values())
         self.average.model.eval()
         progress = self.plan.progress(self.step - 1)  # of the last step made
         figures = self.task.evaluate(self.average.model, progress)
@@ -206,6 +228,8 @@ class Training:
         if score < self.best:
             self.best = score
             self._export("best", figures)
+            self._save()  # or, after a kill, worse weights would seem better than those before
+        self.folder.flush()
 
     def _export(self, name: str, figures: dict[str, float]) -> None:
         if self.workers.first:
@@ -220,6 +244,7 @@ class Training:
             self.task.export(self.folder.weights(name), self.average.model, {**self.meta, "training": about})
 
     def _save(self) -> None:
+        self._check_finite(self.task.model.state_dict().values())
         self.folder.save_state(
             {
                 "model": self.task.model.state_dict(),
@@ -233,10 +258,13 @@ class Training:
                 "evaluated": self.evaluated,
                 "plan": [self.plan.total, self.plan.start, self.plan.progress_at_start],
                 "options": recorded(self.options),
+                "workers": self.workers.count,
+                "contracts": _contracts(self.task.model),
             }
         )
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _check_alike(self, state: dict[str, Any]) -> None:
+        """Raises UsageError for the state of another run than this one; old states tell less."""
         before, now = _decisive(state["options"]), _decisive(recorded(self.options))
         for name, value in before.items():
             if name in now and now[name] != value:
@@ -244,6 +272,20 @@ class Training:
                     f"The run in {self.options.out} has --{name.replace('_', '-')} {value}: "
                     "resume it with that, or give another --out."
                 )
+        processes, contracts = self.workers.count, _contracts(self.task.model)
+        if state.get("workers", processes) != processes:
+            raise UsageError(
+                f"The run in {self.options.out} has {state['workers']} process(es), not {processes}: resume "
+                f"it with torchrun --nproc-per-node {state['workers']}, or give another --out."
+            )
+        if state.get("contracts", contracts) != contracts:
+            raise UsageError(
+                f"The networks of the run in {self.options.out} have other inputs: resume it with the "
+                "options that it began with, --init too, or give another --out."
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._check_alike(state)
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
@@ -258,8 +300,18 @@ class Training:
         self.step, self.elapsed = state["step"], state["elapsed"]
         self.best, self.evaluated = state["best"], state["evaluated"]
         plan = Plan(*state["plan"])
+        if self.step >= plan.total:
+            raise UsageError(
+                f"The run in {self.options.out} is finished: to go on from its weights, start one with "
+                f"--init {self._finished()} and another --out."
+            )
         steps = self.options.steps
         self.plan = plan if steps is None or steps == plan.total else plan.replanned(self.step, steps)
+
+    def _finished(self) -> str:
+        """The run's weights as --init takes them: the best ones, of a light network too, or the last."""
+        best = [weights_path(self.folder.weights("best"), name) for name in NAMES]
+        return shlex.join(str(path) for path in best if path.exists()) or str(self.folder.weights("last"))
 
 
 class _Autocast(nn.Module):
@@ -278,6 +330,11 @@ class _Autocast(nn.Module):
 def _decisive(options: dict[str, Any]) -> dict[str, Any]:
     """Of recorded options, those that a resumed run must share."""
     return {name: options[name] for name in ("batch", "seed", "lr")} | options.get("task", {})
+
+
+def _contracts(model: nn.Module) -> list[dict[str, Any]]:
+    """What each network in it reads and answers, as plain values."""
+    return [plain(part.contract) for part in model.modules() if hasattr(part, "contract")]
 
 
 def _optimizer(model: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 
 from pipeline.cameras import open_camera
+from pipeline.command_line import at_least_one
 from pipeline.constants import ROOT
 from pipeline.drawing import BACKGROUND, FINGER_COLOURS, PALM_COLOUR, Image, ViewOptions
-from pipeline.errors import command
+from pipeline.errors import UsageError, command
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.panel import SCALE_COLOUR, Viewpoint, follow
 from pipeline.view import compose, seconds_between
@@ -86,14 +87,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the README's picture from the demo.")
     parser.add_argument("--output", type=Path, default=GIF)
     parser.add_argument("--source", default="demo")
-    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--pictures", type=at_least_one, default=60)
     parser.add_argument("--skip", type=int, default=15, help="frames before the first picture")
-    parser.add_argument("--every", type=int, default=2, help="frames from picture to picture")
-    parser.add_argument("--width", type=int, default=720, help="px")
+    parser.add_argument("--every", type=at_least_one, default=2, help="frames from picture to picture")
+    parser.add_argument("--width", type=at_least_one, default=720, help="px")
     given = parser.parse_args(arguments)
     pose = HandPosePipeline(track=True)
     taken = islice(pictures(given.source, pose, given.skip, given.every), given.pictures)
     images = list(steady(taken, given.width))
+    if not images:
+        raise UsageError(
+            f"{given.source} ends before the first picture: give a smaller --skip than {given.skip}"
+        )
     write_gif(given.output, images, fps=30 / given.every)
     print(f"{given.output}: {len(images)} pictures, {given.output.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.command_line import at_least_one
 from pipeline.errors import UsageError
 
 
@@ -82,9 +83,9 @@ def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--replay", type=int, help="how often a rendered sample is used")
-    parser.add_argument("--block", type=int, help="samples rendered at once, about")
+    parser.add_argument("--threads", type=at_least_one, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--replay", type=at_least_one, help="how often a rendered sample is used")
+    parser.add_argument("--block", type=at_least_one, help="samples rendered at once, about")
     parser.add_argument("--evaluations", type=int, default=20, help="number of evaluations in the run")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
 

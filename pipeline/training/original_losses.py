@@ -77,11 +77,11 @@ def file_stem(kind: HeatLoss, contract: DetectorInput) -> str:
     return f"{kind}_ResnetCenterNet_{contract.channels}"
 
 
-def transfer(model: torch.nn.Module, weights: dict[str, Tensor]) -> int:
-    """Takes over the weights whose names and shapes fit; returns how many."""
+def transfer(model: torch.nn.Module, weights: dict[str, Tensor]) -> set[str]:
+    """Takes over the weights whose names and shapes fit; returns their names."""
     own = model.state_dict()
     fitting = {
         name: value for name, value in weights.items() if name in own and own[name].shape == value.shape
     }
     model.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    return set(fitting)

@@ -20,6 +20,7 @@ RenderScenes: TypeAlias = "Callable[[int, int], SceneBatch]"
 TEST_SEED = 0x7E57_0000  # the test split; no run draws from its streams
 HELD_OUT_SEED = 0x4E1D_0000  # what a run is evaluated on while it trains
 BLOCK = 64  # samples rendered at once: part of the definition of the fixed sets
+TRAINING_POSE_SEED = 0x7A41_0000  # of the poses in scenes to train on; the fixed sets have others
 _POSES = 32768  # in the store of a training run
 
 
@@ -49,11 +50,13 @@ def crop_renderer(
     return render
 
 
-def scene_crop_renderer(device: torch.device, seed: int, size: int, crop_mm: float) -> RenderSceneCrops:
+def scene_crop_renderer(
+    device: torch.device, seed: int, size: int, crop_mm: float, pose_seed: int = TRAINING_POSE_SEED
+) -> RenderSceneCrops:
     """Renders crops of hands, and of none, out of scenes with people."""
     from pipeline.synthetic.scene_crops import SceneCropGenerator
 
-    generator = SceneCropGenerator(device, size, crop_mm)
+    generator = SceneCropGenerator(device, size, crop_mm, pose_seed=pose_seed)
 
     def render(number: int, count: int) -> SceneCropBatch:
         return generator.batch(count, derived_seed(seed, number))
@@ -61,12 +64,12 @@ def scene_crop_renderer(device: torch.device, seed: int, size: int, crop_mm: flo
     return render
 
 
-def scene_renderer(device: torch.device, seed: int) -> RenderScenes:
+def scene_renderer(device: torch.device, seed: int, pose_seed: int = TRAINING_POSE_SEED) -> RenderScenes:
     """Renders scenes with people."""
     from pipeline.synthetic.scenes import SceneGenerator
 
     def render(number: int, count: int) -> SceneBatch:
-        return SceneGenerator(device, derived_seed(seed, number)).batch(count)
+        return SceneGenerator(device, derived_seed(seed, number), pose_seed=pose_seed).batch(count)
 
     return render
 
@@ -79,13 +82,17 @@ def fixed_crops(count: int, seed: int, size: int, crop_mm: float) -> list[CropBa
 
 def fixed_scene_crops(count: int, seed: int, size: int, crop_mm: float) -> list[SceneCropBatch]:
     """The first `count` crops of a fixed set, rendered on the CPU."""
-    render = scene_crop_renderer(torch.device("cpu"), seed, size, crop_mm)
+    from pipeline.synthetic.scenes import POSE_SEED
+
+    render = scene_crop_renderer(torch.device("cpu"), seed, size, crop_mm, POSE_SEED)
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 
 def fixed_scenes(count: int, seed: int) -> list[SceneBatch]:
     """The first `count` scenes of a fixed set, rendered on the CPU."""
-    render = scene_renderer(torch.device("cpu"), seed)
+    from pipeline.synthetic.scenes import POSE_SEED
+
+    render = scene_renderer(torch.device("cpu"), seed, POSE_SEED)
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 

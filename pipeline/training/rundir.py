@@ -72,6 +72,16 @@ class RunFolder:
             for name, value in values.items():
                 self._events.add_scalar(f"{kind}/{name}", value, step)
 
+    def flush(self) -> None:
+        """Lets TensorBoard see what was logged so far."""
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        """Writes what TensorBoard has not got yet; nothing can be logged afterwards."""
+        if self._events is not None:
+            self._events.close()
+
     def picture(self, image: NDArray[np.uint8]) -> None:
         """Replaces predictions.png."""
         cv2.imwrite(str(self.path / "predictions.png"), image)

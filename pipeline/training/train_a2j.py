@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from pipeline.constants import A2J_INPUT_SIZE
+from pipeline.command_line import at_least_one
+from pipeline.constants import A2J_INPUT_SIZE, A2J_STRIDE
 from pipeline.errors import UsageError, command
 from pipeline.networks.a2j import A2J, BACKBONES
 from pipeline.networks.checkpoints import load_a2j
@@ -48,7 +49,11 @@ def authors_presets(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoice) -> Task:
-    """Network and published data set that the arguments ask for."""
+    """Network and published data set that the arguments ask for.
+
+    Raises:
+        UsageError: weights to start from of another backbone.
+    """
     kind, folder = str(data.kind), data.folders[0]
     if kind == "nyu":
         cameras = (1, 2, 3) if arguments.cameras == "all" else (1,)
@@ -62,7 +67,7 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
     contract = RECIPES[kind].contract(skeleton, arguments.size)
     model = A2J(arguments.backbone, skeleton.num_joints, arguments.width, arguments.head_width, contract)
     if arguments.init:
-        transfer(model, load_a2j(arguments.init[0]).state_dict())
+        _transfer_backbone(model, arguments.init[0])
     model = model.to(place.device).to(memory_format=torch.channels_last)
     return HandFolderTask(
         model,
@@ -74,6 +79,17 @@ def make_folder_task(arguments: argparse.Namespace, place: Place, data: DataChoi
         FolderAugmentation(mirror=arguments.mirror),
         f"{stem}_{arguments.backbone}_{skeleton.num_joints}_a2j",
     )
+
+
+def _transfer_backbone(model: A2J, path: Path) -> None:
+    """Takes over what fits of a file's weights: its heads may be for other joints."""
+    start = load_a2j(path)
+    taken = transfer(model, start.state_dict())
+    if any(f"back_bone.{name}" not in taken for name in model.back_bone.state_dict()):
+        raise UsageError(
+            f"the backbone of {path} does not fit --backbone {model.backbone} --width {model.width:g}: "
+            f"give --backbone {start.backbone} --width {start.width:g}, or other weights to start from"
+        )
 
 
 def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
@@ -168,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=_sizes, help="let the input grow, e.g. 64,96,128: each for an equal share of the run"
     )
     parser.add_argument("--margin", type=float, default=1.25, help="side of the rendered crops over --size")
-    parser.add_argument("--held-out", type=int, help="hands of the periodic evaluation")
+    parser.add_argument("--held-out", type=at_least_one, help="hands of the periodic evaluation")
     folders = parser.add_argument_group("published data sets")
     folders.add_argument(
         "--data", nargs="+", metavar=("KIND", "DIR"), help=f"{', '.join(RECIPES)}, and its folder"
@@ -177,12 +193,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders.add_argument("--cameras", choices=("1", "all"), default="1", help="of NYU, to train on")
     folders.add_argument("--mirror", type=float, default=0.0, help="share of the hands to mirror")
     arguments = parser.parse_args(argv)
+    _check_sizes([arguments.size, *(arguments.sizes or ())])
     data = data_choice(parser, arguments.data, list(RECIPES))
     if data.kind is None:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
         if arguments.widen and not arguments.init:
             raise UsageError("--widen needs --init with the network to widen")
-        return train(arguments, PRESETS, make_task, ("replay", "block", "sizes", "margin", "widen"))
+        if arguments.init:
+            arguments.size = load_a2j(arguments.init[0]).contract.size
+        return train(arguments, PRESETS, make_task, ("replay", "block", "size", "sizes", "margin", "widen"))
     if arguments.widen:
         raise UsageError("--widen is for networks that learn from rendered hands: leave --data or it out")
     check_single(arguments.init, arguments.light)
@@ -193,6 +212,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda given, place: make_folder_task(given, place, data),
         ("data", "size", "joints", "cameras", "mirror"),
     )
+
+
+def _check_sizes(sizes: Sequence[int | None]) -> None:
+    """Raises UsageError for inputs that anchors do not fill; None is none."""
+    wrong = [size for size in sizes if size is not None and (size <= 0 or size % A2J_STRIDE)]
+    if wrong:
+        raise UsageError(
+            f"--size and --sizes are in steps of {A2J_STRIDE} px: give "
+            f"{max(1, round(wrong[0] / A2J_STRIDE)) * A2J_STRIDE} instead of {wrong[0]}"
+        )
 
 
 def _widths(text: str) -> tuple[float, int]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from pipeline.command_line import at_least_one
 from pipeline.errors import UsageError, command
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
@@ -126,7 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--channels", choices=("fused", "depth"), help="with or without infrared (default: fused)"
     )
-    parser.add_argument("--held-out", type=int, default=128, help="scenes of the periodic evaluation")
+    parser.add_argument(
+        "--held-out", type=at_least_one, default=128, help="scenes of the periodic evaluation"
+    )
     own = parser.add_argument_group("your own data")
     own.add_argument("--data", nargs="+", metavar=("real", "DIR"), help="real, and recorded folders")
     own.add_argument("--mix", type=float, default=0.5, help="share of rendered scenes in each step (0: none)")

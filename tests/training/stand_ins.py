@@ -14,6 +14,13 @@ from pipeline.training.devices import Workers
 from pipeline.training.rendered import derived_seed
 
 
+def cut_short(run: Path, steps: int) -> None:
+    """Makes a finished run one that was interrupted on its way to more steps."""
+    state = torch.load(run / "state.pth", weights_only=True)
+    state["plan"] = [steps, 0, 0.0]
+    torch.save(state, run / "state.pth")
+
+
 class LineTask:
     """Learns y = x W with a little network; a step's samples depend on seed and step alone.
 

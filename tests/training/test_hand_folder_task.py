@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.crop import HandCrop
 from pipeline.hand import centre_of
 from pipeline.networks.a2j import A2J
-from pipeline.networks.checkpoints import load_a2j, read_meta
+from pipeline.networks.checkpoints import load_a2j, read_meta, save_a2j
 from pipeline.training.devices import Workers, join_workers
 from pipeline.training.hand_folder_task import (
     RECIPES,
@@ -24,10 +24,12 @@ from pipeline.training.hand_folder_task import (
     HandFolderTask,
 )
 from pipeline.training.hand_folders import read_nyu
+from pipeline.training.hand_task import hand_contract
 from pipeline.training.loop import INTERRUPTED, Training
 from pipeline.training.options import LoopOptions
 from pipeline.training.train_a2j import main as train
 from tests.training.data_folders import write_nyu
+from tests.training.stand_ins import cut_short
 
 CPU = torch.device("cpu")
 SMALL = ["--backbone", "resnet18", "--width", "0.125", "--head-width", "16", "--size", "64"]
@@ -167,7 +169,24 @@ def test_the_command_leaves_weights_that_describe_themselves(nyu: Path, tmp_path
     model = load_a2j(out / "NYU_1_resnet18_14_a2j.pth")
     assert model.contract == RECIPES["nyu"].contract(model.contract.skeleton, 64)
     assert read_meta(out / "best.pth")["training"]["step"] == 2
+    cut_short(out, 3)
     assert train([*call, *SMALL, "--resume"]) == 0
+
+
+def test_weights_to_start_from_bring_their_whole_backbone(
+    nyu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, out = tmp_path / "start.pth", tmp_path / "run"
+    other = A2J("resnet18", 21, 0.125, 8, hand_contract(32))  # joints and heads of its own
+    save_a2j(start, other, {})
+    call = ["--data", "nyu", str(nyu), "--steps", "1", "--batch", "3", "--device", "cpu", "--lr", "1e-9"]
+    call += ["--init", str(start), "--out", str(out), "--size", "64", "--head-width", "16"]
+    for backbone in (["--backbone", "resnet34", "--width", "0.125"], ["--backbone", "resnet18"]):
+        assert train([*call, *backbone]) == 2
+        assert "give --backbone resnet18 --width 0.125" in capsys.readouterr().err
+    assert train([*call, "--backbone", "resnet18", "--width", "0.125"]) == 0
+    begun = load_a2j(out / "last.pth").get_parameter("back_bone.model.conv1.weight")
+    torch.testing.assert_close(begun, other.get_parameter("back_bone.model.conv1.weight"), rtol=0, atol=1e-3)
 
 
 def test_wrong_data_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import load_a2j
 from pipeline.synthetic.crops import CropBatch
@@ -40,7 +41,9 @@ def in_scenes(number: int, count: int) -> SceneCropBatch:
     return SceneCropBatch(images, joints, present)
 
 
-def task(networks: int = 1, side_head: bool = True) -> HandTask:
+def task(
+    networks: int = 1, side_head: bool = True, batch: int = BATCH, sizes: tuple[int, ...] | None = None
+) -> HandTask:
     torch.manual_seed(0)
     model = Siblings(
         [
@@ -48,8 +51,8 @@ def task(networks: int = 1, side_head: bool = True) -> HandTask:
             for _ in range(networks)
         ]
     )
-    data = HandData(slopes, 0, 0, BATCH, 2, block=32, render_in_scenes=in_scenes)
-    hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)])
+    data = HandData(slopes, 0, 0, batch, 2, block=32, render_in_scenes=in_scenes)
+    hands = HandTask(model, data, [slopes(99, 8)], [in_scenes(99, 8)], sizes)
     hands._augment = replace(hands._augment, torn=0.0)  # so that a short test learns something
     return hands
 
@@ -106,9 +109,32 @@ def test_joints_are_learnt_from_right_hands_that_show_only() -> None:
     assert torch.equal(presence.grad != 0, samples.present >= 0)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_step_without_joints_to_learn_has_finite_losses(batch: int) -> None:
+    hands = task(networks=2, batch=batch)
+    seen = 0
+    for step in range(4):
+        losses = hands.losses(hands.model, step, 0.5)
+        losses["total"].backward()
+        assert all(value.isfinite() for value in losses.values())
+        samples = hands.samples(step, SIZE)
+        if not samples.told[1:].any():  # the first one is mirrored
+            seen += 1
+            assert all(losses[name] == 0 for name in ("joints", "dense", "light_joints", "light_teacher"))
+    assert seen
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in hands.model.parameters())
+
+
 def test_without_a_side_head_nothing_is_mirrored() -> None:
     hands = task(side_head=False)
     assert "side" not in hands.losses(hands.model, 0, 0.5)
+
+
+def test_growing_inputs_end_on_the_size_of_the_contract() -> None:
+    hands = task(sizes=(16, SIZE))
+    assert [hands.size_at(progress) for progress in (0.0, 0.49, 0.5, 1.0)] == [16, 16, SIZE, SIZE]
+    with pytest.raises(UsageError, match="end on 32"):
+        task(sizes=(16, 16))
 
 
 def test_both_kinds_weigh_alike() -> None:

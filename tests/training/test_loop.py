@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.multiprocessing as processes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pipeline.errors import UsageError
+from pipeline.errors import HandPoseError, UsageError
+from pipeline.networks.contracts import HandInput
 from pipeline.training import loop
 from pipeline.training.devices import Workers, join_workers
 from pipeline.training.loop import INTERRUPTED, Training
@@ -64,6 +69,80 @@ def test_a_run_learns_and_leaves_weights_figures_and_a_picture(tmp_path: Path) -
     }
     about = task.exported[-1]["training"]
     assert (about["step"], about["steps"], about["samples"]) == (300, 300, 4800)
+
+
+class Broken(LineTask):
+    """Its samples cannot be read from its 51st step on."""
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        if step == 50:
+            raise HandPoseError("no sample")
+        return super().losses(model, step, progress)
+
+
+@pytest.mark.parametrize(("task", "logged"), [(LineTask, 3), (Broken, 2)])
+def test_tensorboard_gets_all_figures(
+    task: type[LineTask], logged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_on_a_slow_disk(writer: RecordWriter, data: bytes) -> None:
+        time.sleep(0.05)
+        write(writer, data)
+
+    write = RecordWriter.write
+    monkeypatch.setattr(RecordWriter, "write", write_on_a_slow_disk)
+    training = Training(task(), options(tmp_path, tensorboard=True), CPU)
+    with suppress(HandPoseError):
+        training.run()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for kind in ("train", "evaluation"):
+        found = lines(tmp_path, kind)
+        assert len(found) == logged
+        for name in found[0].keys() - {"kind", "step"}:
+            seen = [(event.step, event.value) for event in events.Scalars(f"{kind}/{name}")]
+            assert seen == [(line["step"], pytest.approx(line[name])) for line in found], name
+
+
+def test_the_state_knows_the_best_weights(tmp_path: Path) -> None:
+    with pytest.raises(HandPoseError):
+        Training(Broken(), options(tmp_path), CPU).run()
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    assert state["best"] == min(line["error"] for line in lines(tmp_path, "evaluation"))
+    assert (state["step"], state["evaluated"]) == (40, 2)
+
+
+class Diverging(LineTask):
+    """Its loss, or, unseen in it, its weights are no numbers from some step on."""
+
+    def __init__(self, step: int, weights: bool = False) -> None:
+        super().__init__()
+        self.broken, self.weights = step, weights
+
+    def losses(self, model, step, progress):  # type: ignore[no-untyped-def]
+        losses = super().losses(model, step, progress)
+        if step < self.broken:
+            return losses
+        if self.weights:
+            next(self.model.parameters()).data[0] = torch.nan
+            return losses
+        return {"total": losses["total"] * torch.nan}
+
+
+@pytest.mark.parametrize(("step", "weights"), [(25, False), (38, False), (39, True), (58, True)])
+def test_broken_weights_replace_no_others(step: int, weights: bool, tmp_path: Path) -> None:
+    task = Diverging(step, weights)
+    with pytest.raises(HandPoseError, match="--lr"):
+        Training(task, options(tmp_path, state_minutes=0.0), CPU).run()
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    kept = [state["model"], *(torch.load(tmp_path / name) for name in ("best.pth", "last.pth"))]
+    assert all(value.isfinite().all() for weights in kept for value in weights.values())
+    assert state["step"] == step
+
+
+def test_a_loss_that_is_no_number_ends_a_run_soon(tmp_path: Path) -> None:
+    task = Diverging(25)
+    with pytest.raises(HandPoseError, match="step 40"):
+        Training(task, options(tmp_path, steps=1000), CPU).run()
 
 
 class Watched(LineTask):
@@ -126,6 +205,33 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: P
     (tmp_path / "run" / "state.pth").write_bytes(b"cut off")
     with pytest.raises(UsageError, match="damaged"):
         Training(LineTask(), options(tmp_path / "run", resume=True), CPU)
+
+
+@pytest.mark.parametrize("length", [{"steps": 60}, {"steps": 90}, {"steps": None, "minutes": 9.0}])
+def test_a_finished_run_is_not_resumed(length: dict[str, float | None], tmp_path: Path) -> None:
+    Training(LineTask(), options(tmp_path), CPU).run()
+    (tmp_path / "best_light.pth").touch()
+    with pytest.raises(UsageError, match=r"--init \S+/best.pth \S+/best_light.pth and another --out"):
+        Training(LineTask(), options(tmp_path, resume=True, **length), CPU)  # type: ignore[arg-type]
+
+
+def seeing(crop_mm: float, task: LineTask) -> LineTask:
+    task.model.contract = HandInput(crop_mm=crop_mm)  # type: ignore[assignment]
+    return task
+
+
+def test_a_run_is_resumed_with_the_same_inputs_and_processes(tmp_path: Path) -> None:
+    assert Training(seeing(260.0, Stopping()), options(tmp_path), CPU).run() == INTERRUPTED
+    again = options(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="--init"):
+        Training(seeing(250.0, LineTask()), again, CPU)
+    with pytest.raises(UsageError, match="--nproc-per-node 1"):
+        Training(seeing(260.0, LineTask()), again, CPU, workers=Workers(1, 2))
+    Training(seeing(260.0, LineTask()), again, CPU)
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    del state["workers"], state["contracts"]  # as it was written once
+    torch.save(state, tmp_path / "state.pth")
+    assert Training(seeing(250.0, LineTask()), again, CPU).run() == 0
 
 
 def test_a_run_needs_one_length(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pipeline.training.prelabel import prelabel
 from pipeline.training.record import main as record
 from pipeline.training.train_centernet import main as train
 from pipeline.training.visualize import main as visualize
+from tests.training.stand_ins import cut_short
 
 FRAMES = 4
 
@@ -44,6 +45,7 @@ def test_from_recording_to_evaluation(tmp_path: Path) -> None:
     call += ["--device", "cpu", "--evaluations", "1", "--loss", "mse", "--out", str(run)]
     assert train([*call, "--steps", "2"]) == 0
     assert train([*call, "--steps", "2"]) == 2  # a run is not overwritten
+    cut_short(run, 3)
     elsewhere = shutil.copytree(data, tmp_path / "theirs")
     other = [str(elsewhere) if part == str(data) else part for part in call]
     assert train([*other, "--steps", "3", "--resume"]) == 2

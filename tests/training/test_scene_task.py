@@ -14,6 +14,7 @@ from pipeline.training import train_centernet
 from pipeline.training.evaluate_synthetic import scene_boxes, scene_figures
 from pipeline.training.scene_task import SceneData, SceneTask, packed, scene_contract
 from pipeline.training.siblings import Siblings
+from tests.training.stand_ins import cut_short
 
 
 def boxes_before_a_wall(number: int, count: int) -> SceneBatch:
@@ -104,6 +105,7 @@ def test_a_network_may_do_without_infrared(tmp_path: Path) -> None:
     call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth"), "--stages", "2:64"]
     assert train_centernet.main([*call, "--steps", "1", "--channels", "fused"]) == 2  # the weights tell
     assert train_centernet.main([*call, "--steps", "1"]) == 0
+    cut_short(tmp_path / "more", 2)
     resumed = [*run, "--out", str(tmp_path / "more"), "--stages", "2:64", "--steps", "2", "--resume"]
     assert train_centernet.main(resumed) == 2  # it is not fused
     assert train_centernet.main([*resumed, "--channels", "depth", "--width", "0.125"]) == 0
