@@ -45,6 +45,6 @@ $(VENV)/.installed: requirements.txt | $(BIN)/python
 	$(PIP) install -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
+$(VENV)/.installed-test: requirements-test.txt requirements-training.txt $(VENV)/.installed
 	$(PIP) install -r requirements-test.txt
 	@touch $@

@@ -163,6 +163,16 @@ def test_make_installs_once_and_then_only_runs(tmp_path: Path) -> None:
     assert "pipeline.azure_kinect --source demo" in again
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-training.txt", "requirements-test.txt"])
+def test_make_test_installs_what_has_changed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    for made in ("bin/python", ".installed", ".installed-test"):
+        (tmp_path / "venv" / made).touch()
+    assert "install -r" not in _make("-n", "test", f"VENV={tmp_path}/venv").stdout
+    changed = _make("-n", "-W", name, "test", f"VENV={tmp_path}/venv").stdout
+    assert "install -r requirements-test.txt" in changed
+
+
 def test_make_sees_the_jetsons_packages(tmp_path: Path) -> None:
     assert "--system-site-packages" in _make("-n", "demo", "JETSON=1", f"VENV={tmp_path}/venv").stdout
     assert "--system-site-packages" not in _make("-n", "demo", "JETSON=", f"VENV={tmp_path}/venv").stdout
