@@ -24,10 +24,17 @@ PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
     "PIL": "pillow",
     "fast_simplification": "fast-simplification",
-    "typing_extensions": "typing-extensions",
 }
 # Imported where they are, beside others that do the same work.
 OPTIONAL = {"pyk4a", "tensorrt", "torch2trt", "onnx", "onnxscript", "onnxruntime"}
+# Required, but imported nowhere.
+NOT_IMPORTED = {
+    "tensorboard",  # torch.utils.tensorboard imports it
+    "pyk4a-bundle",  # brings pyk4a
+    "ruff",  # a command
+    "mypy",  # a command
+    "setuptools",  # builds torch2trt
+}
 COMMANDS_WITHOUT_CAMERAS = ("train_a2j", "train_centernet", "evaluate", "evaluate_synthetic", "visualize")
 JETSON = {"platform_release": "5.15.148-tegra", "platform_machine": "aarch64", "sys_platform": "linux"}
 PC = {"platform_release": "6.8.0-45-generic", "platform_machine": "x86_64", "sys_platform": "linux"}
@@ -75,6 +82,12 @@ def test_every_import_of_training_and_tests_is_required() -> None:
     assert _packages(bodies) <= _names(ROOT / "requirements-bodies.txt")
     tests = _packages((ROOT / "tests").rglob("*.py"))
     assert tests - OPTIONAL <= _names(ROOT / "requirements-test.txt")
+
+
+def test_every_requirement_is_imported() -> None:
+    required = set().union(*(_names(path) for path in REQUIREMENT_FILES))
+    imported = _packages(path for name in ("pipeline", "tests") for path in (ROOT / name).rglob("*.py"))
+    assert required - imported <= NOT_IMPORTED
 
 
 def test_all_packages_that_users_expect_are_accounted_for() -> None:
