@@ -56,6 +56,6 @@ $(VENV)-azure/.installed: requirements.txt requirements-training.txt requirement
 	    -r requirements-azure.txt -r requirements-test.txt
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
+$(VENV)/.installed-test: requirements-test.txt requirements-training.txt $(VENV)/.installed
 	$(PIP) install -r requirements-test.txt
 	@touch $@

@@ -2,6 +2,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("handpose", deadline=None)
+settings.load_profile("handpose")
 
 
 @pytest.fixture(autouse=True, scope="session")

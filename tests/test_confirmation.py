@@ -52,6 +52,17 @@ def test_each_sign_counts() -> None:
     assert np.isfinite(hand_score(1.0, found(300, 250, 1.0, 0.0, 1e9)[1]))
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_no_presence_outweighs_all_other_signs(sign: float) -> None:
+    scores = [hand_score(0.5, found(300, 250, 0.5, 12.0, sign * odds)[1]) for odds in (7.0, 8.0, 9.0, 1e9)]
+    assert scores[0] != scores[1] == scores[2] == scores[3]
+
+
+def test_a_network_that_tells_no_presence_says_neither() -> None:
+    silent, undecided = (found(300, 250, 0.4, 12.0, presence)[1] for presence in (None, 0.0))
+    assert hand_score(0.4, silent) == hand_score(0.4, undecided)
+
+
 def test_what_joints_or_presence_do_not_confirm_is_no_hand() -> None:
     sure, unsure = found(150, 250, 0.3, spread_mm=8.0), found(450, 250, 0.3, spread_mm=60.0)
     absent = found(300, 400, 0.3, spread_mm=8.0, presence=-6.0)

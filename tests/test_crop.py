@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.constants import HOPELESS_PRESENCE
 from pipeline.crop import CropPose, HandCrop, find_hand, network_values
 from pipeline.frame import DepthCamera
 from pipeline.hand import HAND_21
@@ -58,7 +59,7 @@ def literal_crop(crop: HandCrop, depth: NDArray[np.uint16]) -> NDArray[np.uint16
     depth=st.floats(150, 4000),
     joints=st.lists(st.tuples(*[st.floats(-40, 200)] * 3), min_size=1, max_size=5),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_to_the_image_and_back_is_the_identity(
     camera: DepthCamera,
     contract: HandInput,
@@ -82,7 +83,7 @@ def test_to_the_image_and_back_is_the_identity(
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     depth=st.floats(200, 3000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_millimetres_come_back_through_crop_and_lens(
     camera: DepthCamera, mirrored: bool, roll: float, place: tuple[float, float], depth: float
 ) -> None:
@@ -99,7 +100,7 @@ def test_millimetres_come_back_through_crop_and_lens(
 
 
 @given(camera=cameras, depth=st.floats(200, 3000), mirrored=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_crop_is_a_square_of_its_millimetres(camera: DepthCamera, depth: float, mirrored: bool) -> None:
     camera = replace(camera, distortion=None)
     crop = HandCrop.around(np.array([100.0, 80.0, depth]), camera, OURS, mirrored)
@@ -136,7 +137,7 @@ def test_a_turned_crop_shows_upright_what_is_turned_in_the_image() -> None:
 
 
 @given(roll=st.floats(-3.1, 3.1), turned=st.floats(-3.1, 3.1), mirrored=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_crop_turned_by_the_roll_of_its_pose_shows_the_palm_upright(
     roll: float, turned: float, mirrored: bool
 ) -> None:
@@ -171,6 +172,8 @@ def test_published_weights_see_the_centre_outside_their_range() -> None:
     depths = np.array([[0, 419, 420, 600, 780, 781]], np.uint16)
     expected = (np.array([[0, 0, -180, 0, 180, 0]]) + 0.66877532) / 28.32958208
     np.testing.assert_allclose(network_values(depths, 600.0, NYU), expected, rtol=1e-6)
+    near = network_values(np.array([[0, 150]], np.uint16), 150.0, NYU)  # nothing is not 150 mm nearer
+    np.testing.assert_allclose(near, 0.66877532 / 28.32958208, rtol=1e-6)
 
 
 def test_crops_need_a_place_and_a_size() -> None:
@@ -179,6 +182,59 @@ def test_crops_need_a_place_and_a_size() -> None:
             HandCrop.around(np.array(centre, float), KINECT, OURS)
     with pytest.raises(ValueError, match="crop_mm"):
         HandCrop.around(np.array([1.0, 2, 500]), KINECT, HandInput())
+
+
+# --- What the network says of a crop ---------------------------------------------------------------------
+
+
+def pose_at(crop: HandCrop, *away: float, spread_mm: float = 5.0, presence: float | None = None) -> CropPose:
+    """A hand whose joints all lie `away` (px, px, mm) from the crop's middle."""
+    uvd = np.tile(np.add((crop.u, crop.v, crop.depth_mm), away), (21, 1))
+    return CropPose(crop, uvd, np.full(21, spread_mm), presence_log_odds=presence)
+
+
+@pytest.mark.parametrize(
+    ("away", "moved"), [((30, 0, 0), 30), ((0, 15, 0), 30), ((0, 0, -40), 40), ((30, 20, 0), 50)]
+)
+def test_the_way_from_the_crop_to_its_hand_is_in_millimetres(
+    away: tuple[float, float, float], moved: float
+) -> None:
+    camera = replace(KINECT, fx=500.0, fy=250.0)
+    crop = HandCrop.around(np.array([300.0, 200.0, 500.0]), camera, OURS)  # 1 mm and 2 mm for a px
+    assert pose_at(crop, *away).moved_mm == pytest.approx(moved)
+
+
+@pytest.mark.parametrize(
+    ("crop_roll", "palm_roll", "turned"),
+    [(0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (3.0, -3.0, 2 * np.pi - 6), (7.0, 7.0 - 2 * np.pi, 0.0)],
+)
+def test_a_palm_is_turned_by_half_a_turn_at_most(crop_roll: float, palm_roll: float, turned: float) -> None:
+    camera = replace(KINECT, fy=KINECT.fx)
+    crop = HandCrop.around(np.array([300.0, 200.0, 600.0]), camera, OURS, roll=crop_roll)
+    pose = pose_at(crop, 0, 0, 0)
+    pose.uvd[list(HAND_21.knuckles), :2] += 40 * np.array([np.sin(palm_roll), -np.cos(palm_roll)])
+    assert pose.turned == pytest.approx(turned)
+
+
+def test_confidence_is_a_half_at_two_centimetres() -> None:
+    crop = HandCrop.around(np.array([300.0, 200.0, 600.0]), KINECT, OURS)
+    found = [pose_at(crop, 0, 0, 0, spread_mm=spread).confidence[0] for spread in (0, 20, 40, 60)]
+    np.testing.assert_allclose(found, [1, 0.5, 0.2, 0.1], rtol=1e-6)
+
+
+def test_joints_that_cannot_be_are_infinitely_doubtful() -> None:
+    crop = HandCrop.around(np.array([300.0, 200.0, 600.0]), KINECT, OURS)
+    assert pose_at(crop, 0, 0, 0, spread_mm=7.0).doubt_mm == 7
+    for away, spread_mm in (((np.nan, 0, 0), 7.0), ((0, 0, -600), 7.0), ((0, 0, 0), np.nan)):
+        pose = pose_at(crop, *away, spread_mm=spread_mm)
+        assert pose.doubt_mm == np.inf
+        assert not pose.worth_another_look
+
+
+def test_what_is_hardly_a_hand_gets_no_other_look() -> None:
+    crop = HandCrop.around(np.array([300.0, 200.0, 600.0]), KINECT, OURS)
+    for presence, worth in ((None, True), (HOPELESS_PRESENCE - 0.1, False), (HOPELESS_PRESENCE + 0.1, True)):
+        assert pose_at(crop, 0, 0, 0, presence=presence).worth_another_look == worth
 
 
 # --- The training data's crops ---------------------------------------------------------------------------
@@ -270,6 +326,27 @@ def test_a_slanted_hand_is_one_surface() -> None:
     depth = np.full((576, 640), 2000, np.uint16)
     depth[200:300, 250:350] = np.linspace(600, 760, 100).astype(np.uint16)
     assert abs(found(depth, 245, 195, 355, 305)[2] - 680) < 10
+
+
+def test_far_and_coarsely_sampled_surfaces_may_be_rougher() -> None:
+    depth = np.full((576, 640), 4000, np.uint16)
+    depth[100:160, 100:160] = np.repeat([2000, 2020, 2040, 2060, 2080, 2100], 10)
+    assert found(depth, 100, 100, 160, 160)[2] == 2050
+    depth[:512, :512] = np.tile(np.repeat([300, 320], 8), 32)  # every eighth pixel is looked at
+    assert found(depth, 0, 0, 512, 512)[2] == 310
+
+
+def test_what_a_hand_leads_to_is_not_the_hand() -> None:
+    """An arm that leads gently away from it."""
+    depth = np.full((576, 640), 3000, np.uint16)
+    depth[200:260, 200:300] = np.concatenate([np.full(40, 600), 600 + 8 * np.arange(60)])
+    assert found(depth, 200, 200, 300, 260)[2] == 600
+
+
+def test_something_near_at_the_boxs_edge_is_not_the_hand() -> None:
+    depth = scene(300)
+    depth[200:300, 250:270] = 450
+    assert found(depth, 250, 200, 350, 300)[2] == 700
 
 
 def test_box_over_the_border_counts_with_its_visible_part() -> None:

@@ -19,6 +19,11 @@ def test_boxes_are_scaled_clipped_and_sorted() -> None:
     np.testing.assert_allclose([one.box for one in found], expected, atol=0.1)
 
 
+def test_boxes_beside_the_image_are_left_out() -> None:
+    network = FakeDetector((-20, -20, -6, -6, 0.9, 0), (60, 66, 68, 80, 0.8, 0), (20, 16, 28, 26, 0.5, 0))
+    assert [one.score for one in HandDetector(network, DETECTOR)(two_squares())] == [0.5]
+
+
 def test_without_infrared_the_detector_sees_depth_only() -> None:
     network, frame = FakeDetector(), two_squares()
     detect = HandDetector(network, DETECTOR)

@@ -109,7 +109,7 @@ def test_second_viewpoint_keeps_proportions() -> None:
     assert np.allclose(along, [0, 75])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 60))
 def test_second_viewpoint_is_a_rotation_and_never_that_of_the_camera(time: float) -> None:
     rotation = Viewpoint(time=time).rotation

@@ -27,7 +27,7 @@ def literal_projection(camera: DepthCamera, point: tuple[float, float, float]) -
 
 
 @given(camera=cameras, column=fractions, row=fractions, depth=st.floats(100, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_unprojected_pixels_come_back(camera: DepthCamera, column: float, row: float, depth: float) -> None:
     uvd = np.array([column * (camera.width - 1), row * (camera.height - 1), depth])
     xyz = camera.unproject(uvd)
@@ -36,7 +36,7 @@ def test_unprojected_pixels_come_back(camera: DepthCamera, column: float, row: f
 
 
 @given(camera=cameras, x=st.floats(-0.4, 0.4), y=st.floats(-0.4, 0.4), depth=st.floats(100, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_projection_follows_the_lens_formula(camera: DepthCamera, x: float, y: float, depth: float) -> None:
     point = (x * depth, y * depth, depth)
     np.testing.assert_allclose(

@@ -24,10 +24,16 @@ PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
     "PIL": "pillow",
     "fast_simplification": "fast-simplification",
-    "typing_extensions": "typing-extensions",
 }
 # Imported where they are, beside others that do the same work.
 OPTIONAL = {"pyk4a", "tensorrt", "torch2trt", "onnx", "onnxscript", "onnxruntime"}
+# Required, but imported nowhere.
+NOT_IMPORTED = {
+    "pyk4a-bundle",  # brings pyk4a
+    "ruff",  # a command
+    "mypy",  # a command
+    "setuptools",  # builds torch2trt
+}
 COMMANDS_WITHOUT_CAMERAS = ("train_a2j", "train_centernet", "evaluate", "evaluate_synthetic", "visualize")
 JETSON = {"platform_release": "5.15.148-tegra", "platform_machine": "aarch64", "sys_platform": "linux"}
 PC = {"platform_release": "6.8.0-45-generic", "platform_machine": "x86_64", "sys_platform": "linux"}
@@ -75,6 +81,12 @@ def test_every_import_of_training_and_tests_is_required() -> None:
     assert _packages(bodies) <= _names(ROOT / "requirements-bodies.txt")
     tests = _packages((ROOT / "tests").rglob("*.py"))
     assert tests - OPTIONAL <= _names(ROOT / "requirements-test.txt")
+
+
+def test_every_requirement_is_imported() -> None:
+    required = set().union(*(_names(path) for path in REQUIREMENT_FILES))
+    imported = _packages(path for name in ("pipeline", "tests") for path in (ROOT / name).rglob("*.py"))
+    assert required - imported == NOT_IMPORTED
 
 
 def test_all_packages_that_users_expect_are_accounted_for() -> None:
@@ -161,6 +173,16 @@ def test_make_installs_once_and_then_only_runs(tmp_path: Path) -> None:
     assert "install -r" not in again
     assert "-m venv" not in again
     assert "pipeline.azure_kinect --source demo" in again
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-training.txt", "requirements-test.txt"])
+def test_make_test_installs_what_has_changed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    for made in ("bin/python", ".installed", ".installed-test"):
+        (tmp_path / "venv" / made).touch()
+    assert "install -r" not in _make("-n", "test", f"VENV={tmp_path}/venv").stdout
+    changed = _make("-n", "-W", name, "test", f"VENV={tmp_path}/venv").stdout
+    assert "install -r requirements-test.txt" in changed
 
 
 def test_make_sees_the_jetsons_packages(tmp_path: Path) -> None:

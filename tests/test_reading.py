@@ -121,7 +121,15 @@ def test_crops_are_centred_on_what_the_weights_were_trained_about(frame: Frame) 
 
 
 class HandAtNearestPoint(FakeEngine):
-    """All joints about the nearest pixel of each crop, with full agreement."""
+    """All joints about the nearest pixel of each crop.
+
+    Args:
+        growing: the second look is less sure than the first, not surer.
+    """
+
+    def __init__(self, growing: bool = False) -> None:
+        super().__init__()
+        self.growing = growing
 
     def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         anchors = anchor_grid(SIZE).numpy()
@@ -131,7 +139,7 @@ class HandAtNearestPoint(FakeEngine):
             for image in batch[:, 0]
         ]
         flat = np.zeros((len(batch), len(anchors), 21), np.float32)
-        noise = 1.0 / len(self.batches)  # the second look is the surer one
+        noise = float(len(self.batches)) ** (1 if self.growing else -1)
         wiggle = np.where(np.arange(len(anchors)) % 2, noise, -noise)[:, None, None]
         return flat, (np.stack(offsets) + wiggle).astype(np.float32), flat
 
@@ -150,6 +158,45 @@ def test_crops_that_were_off_are_taken_anew(frame: Frame) -> None:
     np.testing.assert_allclose(middle, (SIZE - 1) / 2, atol=1)
     np.testing.assert_allclose(off.uvd.mean(axis=0)[:2], [425, 400], atol=3)
     np.testing.assert_allclose(centred.uvd.mean(axis=0)[:2], [250, 180], atol=3)
+
+
+def test_a_second_look_that_is_less_sure_does_not_count(frame: Frame) -> None:
+    for growing, px in ((False, 1 / 2), (True, 1.0)):
+        asked = Reading(HandAtNearestPoint(growing))
+        (pose,) = asked.at(frame, BOXES[:1], ["right"])
+        assert asked.looks == [1, 1]
+        np.testing.assert_allclose(pose.spread_mm, np.sqrt(2) * px * 260 / SIZE, rtol=1e-3)
+
+
+class TurnedHand(FakeEngine):
+    """A hand amid each crop, its palm turned clockwise from the crop's upward direction by an angle."""
+
+    def __init__(self, turned: float) -> None:
+        super().__init__()
+        self.turned = turned
+
+    def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        anchors = anchor_grid(SIZE).numpy()
+        joints = np.full((21, 2), SIZE / 2)
+        joints[1:] += 10 * np.array([-np.cos(self.turned), np.sin(self.turned)])  # row, column
+        flat = np.zeros((len(batch), len(anchors), 21), np.float32)
+        offsets = np.stack([joints - anchors[:, None]] * len(batch)).astype(np.float32)
+        return flat, offsets, flat
+
+
+@pytest.mark.usefixtures("once")
+@pytest.mark.parametrize(
+    ("turned", "roll", "looks"),
+    [(0.1, None, 2), (0.1, 1.0, 1), (-0.3, 1.0, 1), (0.5, 1.0, 2), (-0.5, 1.0, 2)],
+)
+def test_palms_that_point_to_the_side_are_looked_at_again(
+    frame: Frame, turned: float, roll: float | None, looks: int
+) -> None:
+    asked = Reading(TurnedHand(turned), replace(HANDS, upright=True))
+    (pose,) = asked.reader.read(frame, [Look(np.array([250.0, 180.0, 700.0]), "right", roll)])
+    assert asked.looks == [1] * looks
+    assert pose is not None
+    assert pose.crop.roll == pytest.approx((roll or 0.0) + turned * (looks - 1), abs=0.01)
 
 
 class Broken(NearestPoint):
@@ -234,6 +281,29 @@ def test_second_look_can_change_the_side_back(frame: Frame) -> None:
     asked = Reading(KnowsRightHands(wrong_looks=1))
     assert asked.sides_of(frame, Detection(BOXES[0], 0.9, "right")) == ["right"]
     assert asked.looks == [1, 1, 1]
+
+
+class Undecided(NearestPoint):
+    """Its side head takes every hand for the other one, but is not sure of it."""
+
+    def answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        return (*super().answer(batch), np.full(len(batch), -0.5, np.float32))
+
+
+@pytest.mark.usefixtures("once")
+def test_a_hand_of_either_side_is_not_turned_over_and_over(frame: Frame) -> None:
+    asked = Reading(Undecided())
+    asked.reader.tells_side = True
+    assert asked.sides_of(frame, Detection(BOXES[0], 0.9, None)) == ["left"]
+    assert asked.looks == [1, 1]
+
+
+@pytest.mark.usefixtures("once")
+def test_what_will_not_be_confirmed_is_not_looked_at_again(frame: Frame) -> None:
+    for least_score, score, looks in ((0.0, 0.1, [1, 1]), (0.3, 0.1, [1]), (0.3, 0.9, [1, 1])):
+        asked = Reading(KnowsRightHands(), replace(HANDS, least_score=least_score))
+        asked.sides_of(frame, Detection(BOXES[1], score, None))
+        assert asked.looks == looks
 
 
 @pytest.mark.usefixtures("once")

@@ -149,7 +149,7 @@ def test_a_blank_frame_ends_nothing_for_long() -> None:
 # --- Which is which ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.permutations(range(4)),
     st.lists(st.floats(-400, 400), min_size=4, max_size=4, unique=True),
@@ -168,7 +168,7 @@ def test_ids_do_not_depend_on_the_order_of_detections(order: list[int], speeds: 
     assert sorted(i for i in ids[-1] if i) == [1, 2, 3, 4]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     speed=st.floats(200, 1500),
     gap=st.floats(170, 500),
@@ -195,7 +195,7 @@ def test_hands_that_cross_in_the_image_keep_their_ids(
     assert seen[0] != seen[1]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**16), max_hands=st.none() | st.integers(1, 3), miss=st.floats(0, 0.6))
 def test_hands_are_never_more_than_allowed_nor_twice_the_same(
     seed: int, max_hands: int | None, miss: float

@@ -1,6 +1,6 @@
 """Annotations as the detector's training reads them.
 
-python3 -m pipeline.training.annotations DATA [--out DIR] [--validation 0.1] [--seed 42]
+python3 -m pipeline.training.annotations DATA [--out DIR] [--validation 0.1] [--block 30] [--seed 42]
 
 DATA is a recorded folder whose `annotation` folder labelImg saved in, any folder of VOC files, or a COCO
 file. Written are train.json, val.json and label_map.json (into the recorded folder, if --out is left out).
@@ -23,6 +23,7 @@ from pipeline.training.annotation_files import Annotation, as_json, read_annotat
 BACKGROUND = "background"
 CLASSES = (("hand",), ("left", "right"))  # the label sets that our detectors know
 SEED = 42
+BLOCK = 30  # images, about a second of a recording
 
 
 @command
@@ -40,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def split(
-    annotations: Sequence[Annotation], share: float = 0.1, seed: int = SEED, block: int = 1
+    annotations: Sequence[Annotation], share: float = 0.1, seed: int = SEED, block: int = BLOCK
 ) -> tuple[list[Annotation], list[Annotation]]:
     """Images to train on and to validate with, the same for the same images and seed.
 
     Args:
         share: of the images that validate, 0..1.
-        block: consecutive images that stay together, so that neighbours in a recording cannot stand on both
-            sides.
+        block: consecutive images that stay together, so that neighbours in a recording do not stand on both
+            sides; fewer where only that gives the share.
 
     Raises:
         UsageError: a share or block that makes no sense.
@@ -56,10 +57,11 @@ def split(
         raise UsageError(
             f"cannot split off a share of {share} in blocks of {block}: use 0 to 1, and at least 1"
         )
+    block = min(block, max(1, round(min(share, 1 - share) * len(annotations))))
     blocks = -(-len(annotations) // block)
     order = np.random.default_rng(seed).permutation(blocks)
     chosen = set(order[: round(share * blocks)].tolist())
-    validates = [k // block in chosen for k in range(len(annotations))]
+    validates = [k * blocks // len(annotations) in chosen for k in range(len(annotations))]  # even blocks
     return (
         [a for a, held_out in zip(annotations, validates, strict=True) if not held_out],
         [a for a, held_out in zip(annotations, validates, strict=True) if held_out],
@@ -117,7 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--validation", type=float, default=0.1, help="share of the images in val.json")
     parser.add_argument("--seed", type=int, default=SEED, help="of the split")
-    parser.add_argument("--block", type=int, default=1, help="consecutive images that stay together")
+    parser.add_argument(
+        "--block",
+        type=int,
+        default=BLOCK,
+        help="at most so many consecutive images stay together (default: %(default)s, a second; "
+        "1 for images that are no video)",
+    )
     parser.add_argument("--classes", nargs="+", help="labels in order (default: hand, or left right)")
     return parser
 

@@ -75,13 +75,16 @@ def scene_renderer(device: torch.device, seed: int, pose_seed: int = TRAINING_PO
 
 
 def fixed_crops(count: int, seed: int, size: int, crop_mm: float) -> list[CropBatch]:
-    """The first `count` crops of a fixed set, rendered on the CPU whatever the run's device."""
+    """The first `count` crops of a fixed set, rendered on the CPU whatever the run's device.
+
+    They are the first of a larger set for multiples of BLOCK only: a smaller last block is another rendering.
+    """
     render = crop_renderer(torch.device("cpu"), seed, size, crop_mm, poses=8192)
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 
 def fixed_scene_crops(count: int, seed: int, size: int, crop_mm: float) -> list[SceneCropBatch]:
-    """The first `count` crops of a fixed set, rendered on the CPU."""
+    """The first `count` crops of a fixed set, as `fixed_crops` says, rendered on the CPU."""
     from pipeline.synthetic.scenes import POSE_SEED
 
     render = scene_crop_renderer(torch.device("cpu"), seed, size, crop_mm, POSE_SEED)
@@ -89,7 +92,7 @@ def fixed_scene_crops(count: int, seed: int, size: int, crop_mm: float) -> list[
 
 
 def fixed_scenes(count: int, seed: int) -> list[SceneBatch]:
-    """The first `count` scenes of a fixed set, rendered on the CPU."""
+    """The first `count` scenes of a fixed set, as `fixed_crops` says, rendered on the CPU."""
     from pipeline.synthetic.scenes import POSE_SEED
 
     render = scene_renderer(torch.device("cpu"), seed, POSE_SEED)

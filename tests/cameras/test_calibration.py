@@ -116,7 +116,7 @@ def test_other_texts_are_value_errors(raw: str | bytes) -> None:
         parse_calibration(raw, DEPTH_MODES["NFOV_UNBINNED"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.recursive(st.none() | st.floats() | st.text() | st.integers(), st.lists, max_leaves=10), st.data())
 def test_any_value_in_any_place_is_a_calibration_or_a_value_error(value: Any, data: st.DataObject) -> None:
     document = calibration_json()

@@ -83,7 +83,7 @@ def test_depth_unit_scales_and_saturates(tmp_path: Path, unit: float, stored: in
     assert np.abs(frame.depth.astype(int) - expected).max() <= (0 if unit == 2 else 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(1e-6, 1e6), st.integers(0, 65535))
 def test_every_depth_is_nearest_millimetre_or_the_largest(unit: float, stored: int) -> None:
     table = _millimetre_table(unit)

@@ -17,7 +17,7 @@ def _pairs(images: list[TimedImage]) -> list[tuple[int, int | None]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(-8000, 8000)), max_size=40),
     st.integers(-5, 5),
@@ -48,6 +48,18 @@ def test_images_are_handed_out_as_soon_as_their_partner_is_known() -> None:
 
     next(pair_by_time(images()))
     assert len(read) == 2
+
+
+def test_depth_waits_no_longer_once_later_infrared_is_there() -> None:
+    read: list[TimedImage] = []
+
+    def images():  # type: ignore[no-untyped-def]
+        for image in (_image(True, 0), _image(False, 1), *(_image(True, number) for number in range(1, 9))):
+            read.append(image)
+            yield image
+
+    depth, ir = next(pair_by_time(images()))
+    assert (depth.timestamp_us, ir, len(read)) == (0, None, 2)
 
 
 def test_infrared_that_stops_holds_only_a_second_of_depth_back() -> None:

@@ -135,7 +135,7 @@ def test_recordings_without_the_needed_parts_are_refused(
         assert "give an Azure Kinect recording" in str(error)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keep=st.floats(0, 0.99999))
 def test_recording_cut_off_anywhere_gives_whole_frames_and_says_so(
     tmp_path: Path, clip: Path, keep: float
@@ -187,7 +187,7 @@ def test_unfinished_recording_is_read_to_its_end(tmp_path: Path, clip: Path) -> 
     assert "is cut off" in str(error)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_bytes_never_end_in_another_exception(
     tmp_path: Path, clip: Path, data: st.DataObject

@@ -99,7 +99,7 @@ def test_anchors_need_whole_cells(size: int) -> None:
         anchor_grid(size)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), joints=st.integers(1, 4), scale=st.sampled_from([0.1, 1.0, 30.0]))
 def test_aggregate_is_the_papers_sum(seed: int, joints: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def test_aggregate_in_half_precision_keeps_float32_and_gradients() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), joints=st.integers(1, 21), scale=st.floats(0.1, 30))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_tally_of_the_votes_is_their_aggregate(seed: int, joints: int, scale: float) -> None:
     random = torch.Generator().manual_seed(seed)
     anchors = anchor_grid(64)

@@ -81,7 +81,7 @@ def iou(a: list[float], b: list[float]) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)),

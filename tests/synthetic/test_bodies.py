@@ -78,7 +78,7 @@ def test_people_are_as_tall_as_people(body: BodyModel) -> None:
     assert all(parent < bone for bone, parent in enumerate(PARENTS))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     reach=st.tuples(st.floats(-0.4, 0.6), st.floats(-0.6, 0.7), st.floats(0.15, 0.6)),
     elbow=st.floats(-1, 1),

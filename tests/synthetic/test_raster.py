@@ -36,7 +36,7 @@ def literal_raster(uvz: Tensor, faces: Tensor, height: int, width: int) -> tuple
 @given(seed=st.integers(0, 10_000))
 @example(seed=482)
 @example(seed=3612)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_agrees_with_a_loop_over_pixels_and_triangles(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     uvz = torch.rand(12, 3, generator=generator) * torch.tensor([22.0, 18.0, 1.0]) + torch.tensor(

@@ -46,13 +46,13 @@ def test_visible_joints_lie_just_behind_the_measured_surface(batch: SceneCropBat
 
 
 def test_thumbs_are_those_of_right_hands(batch: SceneCropBatch) -> None:
-    """Seen along the fingers with the palm to the eye, a right hand's thumb lies on the same side always."""
+    """A right hand's way to the index x its way to the little finger points out of the palm."""
     joints = batch.joints[batch.present == 1]
     wrist, thumb, index, pinky = (joints[:, k] for k in (0, 2, 5, 17))
     palm = torch.linalg.cross(index - wrist, pinky - wrist)
     # The thumb's middle joint is bent to the palm's inner side in nearly all poses.
     inside = (palm * (thumb - (index + wrist) / 2)).sum(1)
-    assert (inside.sign().sum().abs() / len(joints)) > 0.6
+    assert (inside > 0).float().mean() > 0.8
 
 
 def test_where_no_hand_is_there_are_no_joints(batch: SceneCropBatch) -> None:

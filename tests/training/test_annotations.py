@@ -69,7 +69,7 @@ whole_boxes = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(boxes=whole_boxes, name=st.sampled_from(["0000001.png", "a & b <c>.png", "ü.png"]))
 def test_boxes_come_back_from_every_form(tmp_path: Path, boxes: list[tuple[int, ...]], name: str) -> None:
     hands = annotation(name, boxes)
@@ -108,8 +108,28 @@ def test_split_is_the_same_again_and_blocks_stay_together() -> None:
     numbers = [int(a.image[:7]) for a in split(hands, 0.2, block=10)[1]]
     assert len({n // 10 for n in numbers}) == 2
     assert len(numbers) == 20
+    assert not split(hands, 0.0)[1]
     with pytest.raises(UsageError, match="cannot split"):
         split(hands, 1.5)
+
+
+def test_neighbours_in_a_recording_do_not_stand_on_both_sides() -> None:
+    hands = [annotation(f"{n:07}.png") for n in range(1200)]
+    for seed in range(5):
+        validation = {int(a.image[:7]) for a in split(hands, seed=seed)[1]}
+        assert len(validation) == 120
+        assert sum(n + 1 not in validation for n in validation) <= 4  # seconds that end
+
+
+def test_small_recordings_have_their_share_in_shorter_blocks() -> None:
+    cases = ((10, 0.1, 1), (100, 0.1, 10), (121, 0.25, 24), (4, 0.5, 2), (10, 0.9, 9), (2, 0.1, 0))
+    for count, share, expected in cases:
+        hands = [annotation(f"{n:07}.png") for n in range(count)]
+        train, validation = split(hands, share)
+        assert (len(train), len(validation)) == (count - expected, expected)
+        if share == 0.1:  # in one block
+            numbers = [int(a.image[:7]) for a in validation]
+            assert numbers[-1:] == [n + expected - 1 for n in numbers[:1]]
 
 
 def test_labels_decide_the_classes() -> None:
@@ -186,7 +206,7 @@ def test_broken_or_hostile_voc_is_one_sentence(text: str, message: str, tmp_path
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.recursive(
         st.none() | st.integers(-5, 10**20) | st.floats() | st.text(max_size=5),

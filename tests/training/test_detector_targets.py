@@ -21,7 +21,7 @@ def worst_iou(height: float, width: float, radius: float) -> float:
     return float(box_iou([[0, 0, width, height]], np.array([0, 0, width, height]) + moves).min())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, st.sampled_from([0.3, 0.5, 0.7, 0.9]))
 def test_radius_is_the_largest_that_keeps_the_overlap(height: float, width: float, overlap: float) -> None:
     tensors = torch.tensor([height, width], dtype=torch.float64)

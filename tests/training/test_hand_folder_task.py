@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as processes
 from torch import nn
 
 from pipeline.crop import HandCrop
 from pipeline.hand import centre_of
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import load_a2j, read_meta, save_a2j
-from pipeline.training.devices import Workers, join_workers
+from pipeline.training.devices import Workers
 from pipeline.training.hand_folder_task import (
     RECIPES,
     FolderAugmentation,
@@ -30,6 +28,7 @@ from pipeline.training.options import LoopOptions
 from pipeline.training.train_a2j import main as train
 from tests.training.data_folders import write_nyu
 from tests.training.stand_ins import cut_short
+from tests.training.two_processes import in_two_processes
 
 CPU = torch.device("cpu")
 SMALL = ["--backbone", "resnet18", "--width", "0.125", "--head-width", "16", "--size", "64"]
@@ -135,24 +134,12 @@ def test_resumed_equals_uninterrupted(nyu: Path, tmp_path: Path) -> None:
         assert torch.equal(tensor, resumed[name]), name
 
 
-def half_of_the_work(rank: int, port: int, nyu: Path, out: Path) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "RANK": str(rank),
-        "WORLD_SIZE": "2",
-    }
-    torch.set_num_threads(1)
-    workers = join_workers(CPU)
+def half_of_the_work(workers: Workers, nyu: Path, out: Path) -> None:
     Training(task(nyu, 2, workers, norm=False), options(out, 2), CPU, workers=workers).run()
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_with_half_batches_make_the_steps_of_one(nyu: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes.spawn(half_of_the_work, (port, nyu, tmp_path / "two"), nprocs=2)
+    in_two_processes(half_of_the_work, nyu, tmp_path / "two")
     Training(task(nyu, 4, norm=False), options(tmp_path / "one", 2), CPU).run()
     one, two = (
         torch.load(tmp_path / name / "state.pth", weights_only=True)["model"] for name in ("one", "two")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -12,17 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.multiprocessing as processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.networks.contracts import HandInput
 from pipeline.training import loop
-from pipeline.training.devices import Workers, join_workers
+from pipeline.training.devices import Workers
 from pipeline.training.loop import INTERRUPTED, Training
 from pipeline.training.options import LoopOptions
 from tests.training.stand_ins import LineTask
+from tests.training.two_processes import in_two_processes
 
 CPU = torch.device("cpu")
 
@@ -241,25 +240,13 @@ def test_a_run_needs_one_length(tmp_path: Path) -> None:
         options(tmp_path, steps=-3)
 
 
-def half_of_the_work(rank: int, port: int, out: Path) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "RANK": str(rank),
-        "WORLD_SIZE": "2",
-    }
-    torch.set_num_threads(1)
-    workers = join_workers(CPU)
+def half_of_the_work(workers: Workers, out: Path) -> None:
     task = LineTask(workers=workers, norm=False)
     Training(task, options(out, steps=12), CPU, workers=workers).run()
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_with_half_batches_make_the_steps_of_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes.spawn(half_of_the_work, (port, tmp_path / "two"), nprocs=2)
+    in_two_processes(half_of_the_work, tmp_path / "two")
     Training(LineTask(workers=Workers(), norm=False), options(tmp_path / "one", steps=12), CPU).run()
     one, two = (
         torch.load(tmp_path / name / "state.pth", weights_only=True)["average"] for name in ("one", "two")

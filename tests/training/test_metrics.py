@@ -55,7 +55,7 @@ def test_wrong_shapes_are_refused_with_both_shapes_named() -> None:
         metrics.joint_errors(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_alignment_agrees_with_scipy_procrustes(seed: int) -> None:
     # SciPy's disparity is the squared residual over the target's spread, and allows reflections; noisy
@@ -68,7 +68,7 @@ def test_alignment_agrees_with_scipy_procrustes(seed: int) -> None:
         assert np.square(aligned[n] - truth[n]).sum() / spread == pytest.approx(disparity, rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_alignment_undoes_any_similarity_but_no_reflection(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -78,6 +78,18 @@ def test_alignment_undoes_any_similarity_but_no_reflection(seed: int) -> None:
     np.testing.assert_allclose(metrics.align_similarity(moved, truth), truth, atol=1e-6)
     mirrored = metrics.align_similarity(moved * (-1, 1, 1), truth)
     assert metrics.joint_errors(mirrored, truth).mean() > 5
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_alignment_of_a_mirrored_hand_is_the_best_without_reflection(seed: int) -> None:
+    predicted, truth = hands(seed, frames=1)
+    predicted *= (-1, 1, 1)
+    source, target = (points[0] - points[0].mean(axis=0) for points in (predicted, truth))
+    turned = Rotation.align_vectors(target, source)[0].apply(source)
+    scale = (turned * target).sum() / np.square(turned).sum()
+    aligned = metrics.align_similarity(predicted, truth)[0]
+    np.testing.assert_allclose(aligned, scale * turned + truth[0].mean(axis=0), atol=1e-6)
 
 
 def test_alignment_of_coinciding_joints_is_the_mean_of_the_truth() -> None:
@@ -101,6 +113,7 @@ def test_shares_and_curve_by_hand() -> None:
     np.testing.assert_allclose(metrics.pck_curve(errors, [0, 5, 10, 40]), [0, 1 / 6, 3 / 6, 5 / 6])
     # trapezoids of a curve that rises to 1 in the middle of its range
     assert metrics.area_under_curve([0, 1, 1], [0, 25, 50]) == pytest.approx(0.75)
+    assert metrics.area_under_curve([0, 1, 1], [20, 30, 40]) == pytest.approx(0.75)
 
 
 def test_summary_of_joints() -> None:
@@ -119,7 +132,16 @@ def test_summary_of_joints() -> None:
         metrics.summarize_joints(truth, truth, joint_names=["a", "b"])
 
 
-@settings(max_examples=25, deadline=None)
+def test_centred_errors_are_relative_to_the_root() -> None:
+    truth = hands(6)[1]
+    predicted = truth.copy()
+    predicted[:, 9] += np.array([0.0, 8.0, 0.0])
+    for root, moved in ((9, 20 * 8), (0, 8), (None, 20 * 8 / 21 + 20 / 21 * 8)):
+        figures = metrics.summarize_joints(predicted, truth, root=root)
+        assert figures["centred_mean_mm"] == pytest.approx(moved / 21)
+
+
+@settings(max_examples=25)
 @given(seeds)
 def test_iou_agrees_with_torchvision(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -143,6 +165,13 @@ def test_each_hand_is_found_once_and_ignored_hands_cost_nothing() -> None:
     np.testing.assert_array_equal(matches, [0, FALSE_POSITIVE, IGNORED, IGNORED, FALSE_POSITIVE])
 
 
+def test_the_surest_detection_chooses_first() -> None:
+    truth = np.array([[0, 0, 100, 100.0]])
+    boxes = np.array([[0, 0, 100, 100], [0, 0, 100, 80.0]])
+    matches = metrics.match_boxes(ImageBoxes(boxes, np.array([0.4, 0.6]), truth))
+    np.testing.assert_array_equal(matches, [FALSE_POSITIVE, 0])
+
+
 def test_average_precision_by_hand() -> None:
     # Right, wrong, right of three hands: precision 1, 1/2, 2/3 at recall 1/3, 1/3, 2/3.
     truth = np.array([[0, 0, 10, 10], [50, 0, 60, 10], [100, 0, 110, 10.0]])
@@ -153,7 +182,7 @@ def test_average_precision_by_hand() -> None:
     assert curve.average_precision == pytest.approx(1 / 3 + 1 / 3 * 2 / 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(seeds, min_size=1, max_size=6), st.sampled_from([0.5, 0.75]))
 def test_average_precision_agrees_with_a_literal_integration(
     image_seeds: list[int], threshold: float
@@ -203,7 +232,16 @@ def test_handedness_counts_found_hands_only() -> None:
     boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10], [200, 0, 210, 10.0]])
     image = ImageBoxes(boxes, np.array([0.9, 0.8, 0.7]), truth, np.array([0, 0, 1]), np.array([0, 1]))
     assert metrics.handedness_accuracy([image]) == 0.5
+    crossed = ImageBoxes(boxes[[1, 0]], np.ones(2), truth, np.array([1, 0]), np.array([0, 1]))
+    assert metrics.handedness_accuracy([crossed]) == 1
     assert math.isnan(metrics.handedness_accuracy([ImageBoxes(boxes, np.ones(3), truth)]))
+
+
+def test_summary_of_boxes_tells_loose_ones_from_tight_ones() -> None:
+    truth = np.array([[0, 0, 100, 100.0]])
+    loose, tight = (ImageBoxes(truth * (1, 1, 1, share), np.ones(1), truth) for share in (0.6, 0.8))
+    figures = metrics.summarize_boxes([loose, tight])
+    assert (figures["ap50"], figures["ap75"]) == (1.0, pytest.approx(0.25))
 
 
 def test_summary_of_boxes_with_nothing_found_and_nothing_there() -> None:

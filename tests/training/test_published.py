@@ -63,7 +63,7 @@ def test_every_dialect_gives_the_same_joints(dialect: str, tmp_path: Path) -> No
         np.testing.assert_allclose(read_joints(path).joints, JOINTS)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrays(
         np.float64, st.tuples(st.integers(1, 4), st.integers(1, 5), st.just(3)), elements=st.floats(-1e5, 1e5)
@@ -117,7 +117,7 @@ def test_missing_file_is_wrong_use(tmp_path: Path) -> None:
         read_joints(tmp_path / "nowhere.txt")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300), st.sampled_from(["txt", "mat"]))
 def test_junk_never_escapes_as_another_error(tmp_path: Path, data: bytes, suffix: str) -> None:
     path = tmp_path / f"junk.{suffix}"

@@ -105,7 +105,7 @@ def test_an_unvaried_frame_is_the_detectors_input(folder: Path) -> None:
         np.testing.assert_allclose(labels.boxes[n, 0], expected, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**9))
 def test_boxes_follow_the_pixels(seed: int) -> None:
     rng = np.random.default_rng(seed)

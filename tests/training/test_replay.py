@@ -57,7 +57,7 @@ def test_a_block_must_fill_batches() -> None:
         ReplayRing(lambda number: number, block_size=8, batch_size=3, reuse=1, capacity=1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=4), st.integers(0, 3))
 def test_seeds_of_neighbours_differ(numbers: list[int], place: int) -> None:
     neighbour = list(numbers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate
+from pipeline.training.schedule import UNKNOWN, Deadline, Plan, learning_rate, stepped_rate
 
 
 def test_learning_rate_warms_up_and_ends_near_zero() -> None:
@@ -20,7 +20,21 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert learning_rate(Plan(20), 0, 1e-3) > 5e-4  # a short run does not spend itself on the warm-up
 
 
-@settings(max_examples=50, deadline=None)
+@pytest.mark.parametrize(
+    ("step", "steps_down"), [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (29, 2), (30, 3), (60, 6), (99, 9)]
+)
+def test_a_stepped_rate_falls_to_a_fifth_each_time_its_share_is_done(step: int, steps_down: int) -> None:
+    """At 30 too: 0.3 / 0.1 is less than 3."""
+    assert stepped_rate(Plan(100), step, 3.5e-4, 0.1) == pytest.approx(3.5e-4 * 0.2**steps_down)
+
+
+def test_a_stepped_rate_follows_the_plan_and_its_factor() -> None:
+    plan = Plan(100).replanned(50, 60)  # the second half of the run takes ten steps
+    rates = [stepped_rate(plan, step, 1.0, 0.25, 0.5) for step in (49, 50, 54, 55, 59, 60)]
+    assert rates == [0.5**k for k in (1, 2, 2, 3, 3, 4)]
+
+
+@settings(max_examples=50)
 @given(st.integers(10, 5000), st.floats(0.0, 0.99), st.integers(1, 5000))
 def test_a_new_plan_continues_the_progress(total: int, part: float, ahead: int) -> None:
     plan, step = Plan(total), int(total * part)

@@ -10,7 +10,7 @@ from pipeline.training.devices import Workers
 from pipeline.training.stream import EpochOrder, Prefetched
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 3), st.integers(0, 5))
 def test_each_epoch_uses_every_sample_once(length: int, batch: int, processes: int, seed: int) -> None:
     orders = [EpochOrder(length, batch, seed, Workers(rank, processes)) for rank in range(processes)]
