@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pipeline.networks.contracts import DetectorInput
 from pipeline.networks.preprocess import detector_batch, detector_input, image_statistics, measured_input
@@ -36,6 +38,24 @@ def test_each_image_is_clipped_and_normalised_by_itself(contract: DetectorInput)
     bright = slow_channel(ir, 320, contract.ir_max, contract.ir_sqrt)
     expected = np.stack([near, bright, (near + bright) / 2])
     np.testing.assert_allclose(detector_input(depth, ir, contract), expected, atol=2e-5)
+
+
+@given(
+    height=st.integers(1, 1100),
+    width=st.integers(1, 1100),
+    size=st.sampled_from([32, 64, 320]),
+    seed=st.integers(),
+)
+@example(height=576, width=640, size=320, seed=0)  # the depth modes of an Azure Kinect
+@example(height=288, width=320, size=320, seed=0)
+@example(height=512, width=512, size=320, seed=0)
+@example(height=1024, width=1024, size=320, seed=0)
+@settings(max_examples=50)
+def test_pixels_are_opencvs_nearest_neighbours(height: int, width: int, size: int, seed: int) -> None:
+    depth = np.random.default_rng(abs(seed)).integers(0, 9000, (height, width)).astype(np.uint16)
+    contract = DetectorInput(size=size, channels="depth")
+    found = measured_input(depth, None, contract)[0]
+    np.testing.assert_allclose(found, slow_channel(depth, size, None, False), atol=2e-5)
 
 
 @pytest.mark.parametrize("contract", [OURS, PUBLISHED, DetectorInput(channels="depth", depth_max_mm=4000.0)])
