@@ -50,7 +50,7 @@ class DepthCamera:
         if self.distortion is not None:
             object.__setattr__(self, "distortion", _eight(self.distortion))
         numbers = (self.fx, self.fy, self.cx, self.cy, *(self.distortion or ()))
-        if not all(isinstance(number, Real) for number in numbers):
+        if not all(isinstance(number, Real) for number in numbers[:4]):
             raise TypeError(f"camera intrinsics must be numbers, found {self}")
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"camera needs finite intrinsics and positive focal lengths, found {self}")
@@ -150,12 +150,14 @@ class DepthCamera:
 
 def _eight(distortion: ArrayLike) -> tuple[float, ...]:
     """Coefficients in OpenCV's order, as many as there can be."""
-    values = np.asarray(distortion, dtype=np.float64).ravel().tolist()
+    values = np.asarray(distortion).ravel().tolist()
+    if not all(isinstance(value, Real) for value in values):
+        raise TypeError(f"distortion must be numbers, found {values}")
     if len(values) not in (4, 5, 8):
         raise ValueError(
             f"distortion must be 4, 5 or 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(values)}"
         )
-    return (*values, *[0.0] * (8 - len(values)))
+    return (*map(float, values), *[0.0] * (8 - len(values)))
 
 
 # An Azure Kinect in its narrow mode, without the lens's distortion: rendered videos are seen by it.

@@ -138,6 +138,9 @@ def _until_broken(
                 future = _next(done)
                 outcome = future.result()
             except BrokenProcessPool:
+                for other in [other for other in working if other.done() and not other.exception()]:
+                    del working[other]
+                    yield other.result()
                 return list(working.values())
             del working[future]
             yield outcome
@@ -275,7 +278,8 @@ def _check_finished(output: Path, recording: Path, settings: Settings) -> None:
         raise UsageError(
             f"{output} was made when {recording} was another one: give another --out, or remove it"
         )
-    if options not in (None, wanted["options"]):
+    known = options if isinstance(options, dict) else {}  # earlier versions told less
+    if any(wanted["options"].get(name) != value for name, value in known.items()):
         raise UsageError(
             f"{output} was made with other options, {json.dumps(options)}: give another --out, or remove it"
         )

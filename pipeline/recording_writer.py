@@ -8,6 +8,7 @@ import os
 import struct
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
-from pipeline.cameras.folder import TIMESTAMPS
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.cameras.folder import TIMESTAMPS, read_camera, read_stamps
+from pipeline.errors import HandPoseError, SourceError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.pyav import av
 
 _FOLDERS = ("annotation", "casted_ir_image", "depth_image", "ir_image", "rgb_image")
 _MILLISECOND = Fraction(1, 1000)
 _FRAME_RATES = (5, 15, 30)  # Hz, those that Microsoft's reader knows
+_GAP_US = 33_333  # between the frames of a folder that were recorded one day and another
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
@@ -237,6 +239,7 @@ class FolderRecorder(Recorder):
             for name in _FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
             self._keep_camera(camera)
+            _drop_cut_line(path / TIMESTAMPS)
             numbers = [
                 int(f.stem) for name in _FOLDERS for f in (path / name).iterdir() if f.stem.isdecimal()
             ]
@@ -244,6 +247,7 @@ class FolderRecorder(Recorder):
             raise UsageError(f"cannot record to {path} ({error.strerror}): give another folder") from None
         self._next = max(numbers, default=-1) + 1
         self._camera = camera
+        self._first_us, self._later_us = self._end_of_times(), 0
 
     def add_frame(self, frame: Frame) -> None:
         """Keep a frame. The depth image is written last: a frame that has one is whole.
@@ -267,11 +271,18 @@ class FolderRecorder(Recorder):
 
     def _note_time(self, timestamp_us: int) -> None:
         path = self.path / TIMESTAMPS
+        if not self.frames:  # the camera's clock may have begun anew
+            self._later_us = max(0, self._first_us - timestamp_us)
         try:
             with path.open("a", encoding="ascii") as stamps:
-                stamps.write(f"{self._next:07d},{timestamp_us}\n")
+                stamps.write(f"{self._next:07d},{timestamp_us + self._later_us}\n")
         except OSError as error:
             raise self._unwritable(path, error) from None
+
+    def _end_of_times(self) -> int:
+        """Microseconds at which frames that are added may begin."""
+        stamps = read_stamps(self.path)
+        return max(stamps.values()) + _GAP_US if stamps else self._next * _GAP_US
 
     def _unwritable(self, path: Path, error: OSError) -> HandPoseError:
         return HandPoseError(
@@ -306,11 +317,18 @@ class FolderRecorder(Recorder):
             path.write_text(json.dumps(fields, indent=2) + "\n")
             return
         try:
-            same = json.loads(path.read_bytes()) == fields
-        except ValueError:
-            same = False
-        if not same:
+            known, unit = read_camera(path)
+        except SourceError:
+            known, unit = None, 0.0
+        alike = (camera, replace(camera, metric_radius=None))  # it may have been written without the radius
+        if known not in alike or unit != 1:
             raise UsageError(f"{self.path} holds frames of another camera: give another folder")
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Takes away what was being written when a disk was full."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 def _visible(ir: NDArray[np.uint16]) -> NDArray[np.uint8]:

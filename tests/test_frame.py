@@ -133,6 +133,8 @@ def test_a_lens_may_come_as_opencv_gives_it(length: int) -> None:
 def test_intrinsics_are_numbers() -> None:
     with pytest.raises(TypeError, match="intrinsics must be numbers"):
         DepthCamera(640, 576, "500", 500.0, 320.0, 288.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="distortion must be numbers"):
+        DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, ("0.1", 0, 0, 0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ class FolderCamera(Camera):
 
     The folder holds `depth_image/NNNNNNN.png`, `ir_image/NNNNNNN.png` (may lack all images or some) and
     `camera.json` with the keys width, height, fx, fy, cx, cy (px), distortion (OpenCV's order, or null) and
-    depth_unit_mm (what one step of the depth images means), and metric_radius if the lens model ends inside
-    the image (see `DepthCamera`). Depths beyond 65535 mm are clipped to that. `timestamps.csv` may tell the
-    device time of each image, "NNNNNNN,microseconds" in a line; without it there are 30 frames a second.
+    depth_unit_mm (what one step of the depth images means), and metric_radius if it is known how far the
+    lens model holds (see `DepthCamera`). Depths beyond 65535 mm are clipped to that. `timestamps.csv` may
+    tell the device time of each image, "NNNNNNN,microseconds" in a line; without it there are 30 frames a
+    second.
 
     Args:
         path: the folder.
@@ -42,10 +43,10 @@ class FolderCamera(Camera):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._depth_paths = self._numbered_images()
-        self.camera, depth_unit_mm = _read_camera(self.path / "camera.json")
+        self.camera, depth_unit_mm = read_camera(self.path / "camera.json")
         self._measured = LensMask(self.camera)
         self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
-        self._stamps = _read_stamps(self.path / TIMESTAMPS)
+        self._stamps = read_stamps(self.path)
         self._index = 0
         try:
             self._next: Frame | None = self.read(0)
@@ -106,7 +107,7 @@ class FolderCamera(Camera):
             ) from None
         if self._to_mm is not None:
             depth = self._to_mm[depth]
-        stamp = self._stamps.get(depth_path.stem, index * 1_000_000 // _FPS)
+        stamp = self._stamps.get(int(depth_path.stem), index * 1_000_000 // _FPS)
         return Frame(self._measured(depth), ir, self.camera, stamp, index)
 
 
@@ -115,7 +116,7 @@ def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
     return np.minimum(np.rint(np.arange(65536) * depth_unit_mm), 65535).astype(np.uint16)
 
 
-def _read_camera(path: Path) -> tuple[DepthCamera, float]:
+def read_camera(path: Path) -> tuple[DepthCamera, float]:
     """Geometry and depth unit (mm) from camera.json."""
     try:
         fields = json.loads(path.read_bytes())
@@ -144,12 +145,17 @@ def _read_camera(path: Path) -> tuple[DepthCamera, float]:
     )
 
 
-def _read_stamps(path: Path) -> dict[str, int]:
-    """Microseconds by the name of the image; empty without the file."""
+def read_stamps(folder: Path) -> dict[int, int]:
+    """Microseconds by the number of the image; empty without the file. A last line that is cut off is none.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    path = folder / TIMESTAMPS
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        pairs = [line.split(",") for line in lines]
-        return {name: int(stamp) for name, stamp in pairs}
+        lines = path.read_text(encoding="ascii").splitlines(keepends=True)
+        pairs = [line.split(",") for line in lines if line.strip() and line.endswith("\n")]
+        return {int(number): int(stamp) for number, stamp in pairs}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ def split(
 
     Args:
         share: of the images that validate, 0..1.
-        block: consecutive images that stay together, so that neighbours in a recording do not stand on both
-            sides; fewer where only that gives the share.
+        block: consecutive images, at most, that stay together, so that neighbours in a recording do not stand
+            on both sides.
 
     Raises:
         UsageError: a share or block that makes no sense.
@@ -57,11 +58,12 @@ def split(
         raise UsageError(
             f"cannot split off a share of {share} in blocks of {block}: use 0 to 1, and at least 1"
         )
-    block = min(block, max(1, round(min(share, 1 - share) * len(annotations))))
-    blocks = -(-len(annotations) // block)
+    count, fewer = len(annotations), min(share, 1 - share)
+    # As many as make the smaller side of whole blocks; they are of even size.
+    blocks = min(count, round(math.ceil(fewer * count / block) / fewer)) if fewer else 1
     order = np.random.default_rng(seed).permutation(blocks)
     chosen = set(order[: round(share * blocks)].tolist())
-    validates = [k * blocks // len(annotations) in chosen for k in range(len(annotations))]  # even blocks
+    validates = [k * blocks // count in chosen for k in range(count)]
     return (
         [a for a, held_out in zip(annotations, validates, strict=True) if not held_out],
         [a for a, held_out in zip(annotations, validates, strict=True) if held_out],

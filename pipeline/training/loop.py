@@ -268,9 +268,10 @@ class Training:
         before, now = _decisive(state["options"]), _decisive(recorded(self.options))
         for name, value in before.items():
             if name in now and now[name] != value:
+                option = f"--{name.replace('_', '-')}"
+                had = f"no {option}" if value == "None" else f"{option} {value}"
                 raise UsageError(
-                    f"The run in {self.options.out} has --{name.replace('_', '-')} {value}: "
-                    "resume it with that, or give another --out."
+                    f"The run in {self.options.out} has {had}: resume it with that, or give another --out."
                 )
         processes, contracts = self.workers.count, _contracts(self.task.model)
         if state.get("workers", processes) != processes:

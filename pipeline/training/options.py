@@ -105,10 +105,10 @@ def loop_options(arguments: argparse.Namespace, of_task: Sequence[str] = ()) -> 
 
 
 def typed(value: object) -> str:
-    """An option's value as one types it: 0.5:128,0.92:192 for pairs."""
+    """An option's value as one types it: 64,96 for sizes, 0.5:128,0.92:192 for shares and sizes."""
     if not isinstance(value, tuple):
         return str(value)
-    return ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+    return (":" if isinstance(value[0], float) else ",").join(map(typed, value))
 
 
 def data_choice(

@@ -67,18 +67,19 @@ def check_single(init: Sequence[Path] | None, light: object) -> None:
         raise UsageError("with --data one network learns: leave --light and a second file of --init out")
 
 
-def check_lighter(widths: Sequence[tuple[float, ...]]) -> None:
+def check_lighter(widths: Sequence[tuple[float, ...]], option: str = "--light") -> None:
     """Raises UsageError for a network beside the first one that is no lighter.
 
     Args:
         widths: of each network.
+        option: that gave it them.
     """
     first = widths[0]
     for width in widths[1:]:
         if width == first or any(ours > theirs for ours, theirs in zip(width, first, strict=True)):
             raise UsageError(
-                "the network of --light must be narrower than the one beside it: name that one's --width "
-                "too, such as 1"
+                f"the network of {option} must be narrower than the one beside it, which is "
+                f"{':'.join(f'{size:g}' for size in first)}"
             )
 
 

@@ -103,6 +103,7 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
         networks = [_started(path) for path in arguments.init]
         if arguments.widen:
             networks[-1] = _widened(networks[-1], *arguments.widen)
+            check_lighter([(network.width, network.head_width) for network in networks], "--widen")
     else:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []

@@ -27,9 +27,9 @@ def test_frames_come_in_order_with_depth_infrared_and_time(tmp_path: Path) -> No
 
 def test_times_may_be_told(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", count=3)
-    (folder / "timestamps.csv").write_text("0000000,5000\n0000001,71667\n")
+    (folder / "timestamps.csv").write_text("0,5000\n\n0000001,71667\n0000002,1")  # cut off
     assert [frame.timestamp_us for frame in FolderCamera(folder)] == [5000, 71667, 66666]
-    for broken in ("0000000", "0000000,soon", "0,1,2", "\u00e9"):
+    for broken in ("0000000\n", "0000000,soon\n", "0,1,2\n", "\u00e9"):
         (folder / "timestamps.csv").write_text(broken, encoding="utf-8")
         with pytest.raises(SourceError, match=r"timestamps\.csv cannot be used"):
             FolderCamera(folder)

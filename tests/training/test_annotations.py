@@ -122,7 +122,7 @@ def test_neighbours_in_a_recording_do_not_stand_on_both_sides() -> None:
 
 
 def test_small_recordings_have_their_share_in_shorter_blocks() -> None:
-    cases = ((10, 0.1, 1), (100, 0.1, 10), (121, 0.25, 24), (4, 0.5, 2), (10, 0.9, 9), (2, 0.1, 0))
+    cases = ((10, 0.1, 1), (100, 0.1, 10), (121, 0.25, 30), (4, 0.5, 2), (10, 0.9, 9), (2, 0.1, 0))
     for count, share, expected in cases:
         hands = [annotation(f"{n:07}.png") for n in range(count)]
         train, validation = split(hands, share)
@@ -130,6 +130,17 @@ def test_small_recordings_have_their_share_in_shorter_blocks() -> None:
         if share == 0.1:  # in one block
             numbers = [int(a.image[:7]) for a in validation]
             assert numbers[-1:] == [n + expected - 1 for n in numbers[:1]]
+
+
+@pytest.mark.parametrize("count", [31, 150, 448, 450, 745, 2000])
+def test_any_number_of_images_has_its_share(count: int) -> None:
+    hands = [annotation(f"{n:07}.png") for n in range(count)]
+    for share in (0.05, 0.1, 0.3):
+        _, validation = split(hands, share)
+        assert abs(len(validation) - share * count) <= max(3.0, 0.02 * count)
+        numbers = np.array([int(a.image[:7]) for a in validation])
+        breaks = int((np.diff(numbers) > 1).sum()) + 1
+        assert breaks <= share * count / 30 + 1
 
 
 def test_labels_decide_the_classes() -> None:

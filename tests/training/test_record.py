@@ -19,7 +19,7 @@ from pipeline.cameras import open_camera
 from pipeline.constants import ROOT
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
-from pipeline.recording_writer import open_recorder
+from pipeline.recording_writer import FolderRecorder, open_recorder
 from pipeline.training.record import main
 
 # Size of NFOV_2X2BINNED, which the Azure Kinect's recordings know.
@@ -151,9 +151,25 @@ def test_frames_are_added_to_a_folder_and_nothing_is_overwritten(tmp_path: Path)
 
 
 def test_folders_keep_the_times_of_their_frames(tmp_path: Path) -> None:
-    written = write(tmp_path / "set", count=2) + write(tmp_path / "set", count=1)
+    first = write(tmp_path / "set", count=2)
+    with (tmp_path / "set" / "timestamps.csv").open("a") as stamps:
+        stamps.write("0000002,1")  # and there the disk was full
+    second = write(tmp_path / "set", count=2)
     found = [frame.timestamp_us for frame in open_camera(tmp_path / "set")]
-    assert found == [frame.timestamp_us for frame in written]
+    assert found[:2] == [frame.timestamp_us for frame in first]
+    assert found[2] > found[1]  # although the clock began anew
+    assert found[3] - found[2] == second[1].timestamp_us - second[0].timestamp_us
+
+
+def test_frames_are_added_where_the_radius_was_not_kept_yet(tmp_path: Path) -> None:
+    camera = DepthCamera(512, 512, 252.0, 252.0, 255.0, 256.0, LENS, metric_radius=1.7)
+    recorded = FolderRecorder(tmp_path, replace(camera, metric_radius=None))
+    before = (tmp_path / "camera.json").read_bytes()
+    recorded.close()
+    FolderRecorder(tmp_path, camera).close()
+    assert (tmp_path / "camera.json").read_bytes() == before
+    with pytest.raises(UsageError, match="another camera"):
+        FolderRecorder(tmp_path, replace(camera, fx=253.0))
 
 
 def test_folder_has_the_form_of_centernet_kinect(tmp_path: Path) -> None:

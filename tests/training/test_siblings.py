@@ -79,4 +79,4 @@ def test_a_light_network_is_lighter(
 ) -> None:
     run = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run")]  # 0.375 is the width there
     assert main([*run, "--light", light]) == 2
-    assert "--width too" in capsys.readouterr().err
+    assert f"narrower than the one beside it, which is {light}" in capsys.readouterr().err
