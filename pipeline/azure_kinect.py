@@ -14,6 +14,7 @@ if not __package__:  # run as a script: the package comes from the root, nothing
     sys.path = [str(_folder.parent), *(entry for entry in sys.path if Path(entry).resolve() != _folder)]
 
 import logging
+import os
 import signal
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -143,7 +144,7 @@ def report(options: Options, summary: RunSummary, camera: Camera, dropped_before
         return
     print(summary.text(camera.dropped - dropped_before), file=sys.stderr)
     for path in (options.output, options.video):
-        if path and path.is_file():
+        if path and os.path.isfile(path):
             print(f"written: {path}", file=sys.stderr)
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pipeline.hand_pose import HandPosePipeline
 
 _WAKE_S = 0.3
+_INCOMPLETE = ".incomplete"
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
                 lines.close()
         if not frames:
             raise SourceError(faults[0] if faults else f"no frames in {recording}: record again")
-        incomplete = output.with_suffix(".incomplete.jsonl")
+        incomplete = output.with_suffix(f"{_INCOMPLETE}.jsonl")
         with write_errors(output):
             part.replace(incomplete if faults else output)
             if not faults:
@@ -365,6 +366,9 @@ def _check(recordings: Sequence[Path], settings: Settings) -> None:
     Raises:
         UsageError: recordings of one name, or a folder that cannot be written.
     """
+    for recording in recordings:
+        if output_path(recording, settings).stem.endswith(_INCOMPLETE):
+            raise UsageError(f"{recording} is named as the results of faulty recordings are: rename it")
     names = Counter(output_path(recording, settings).name for recording in dict.fromkeys(recordings))
     twice = [name for name, count in names.items() if count > 1]
     if twice:

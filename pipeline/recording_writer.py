@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
-from pipeline.cameras.folder import TIMESTAMPS, read_camera, read_stamps
+from pipeline.cameras.folder import TIMESTAMPS, read_camera, read_stamps, whole_lines
 from pipeline.errors import HandPoseError, SourceError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.pyav import av
@@ -104,7 +104,7 @@ class MatroskaRecorder(Recorder):
             )
         if fps not in _FRAME_RATES:
             raise UsageError(f"an Azure Kinect recording has 5, 15 or 30 frames a second, not {fps}")
-        if path.exists():
+        if os.path.exists(path):  # pathlib's would raise below a locked folder
             raise UsageError(f"{path} exists already: give the name of a new recording")
         if not os.access(path.parent, os.W_OK):
             raise UsageError(f"cannot write {path}: give a name in a folder that can be written")
@@ -239,7 +239,7 @@ class FolderRecorder(Recorder):
             for name in _FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
             self._keep_camera(camera)
-            _drop_cut_line(path / TIMESTAMPS)
+            _end_last_line(path / TIMESTAMPS)
             numbers = [
                 int(f.stem) for name in _FOLDERS for f in (path / name).iterdir() if f.stem.isdecimal()
             ]
@@ -325,10 +325,12 @@ class FolderRecorder(Recorder):
             raise UsageError(f"{self.path} holds frames of another camera: give another folder")
 
 
-def _drop_cut_line(path: Path) -> None:
-    """Takes away what was being written when a disk was full."""
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        path.write_bytes(content[: content.rfind(b"\n") + 1])
+def _end_last_line(path: Path) -> None:
+    """Takes away what was being written when a disk was full: the next line must not continue it."""
+    text = path.read_text(encoding="ascii", errors="replace") if os.path.exists(path) else ""
+    if text and not text.endswith("\n"):
+        whole = whole_lines(text)
+        path.write_text(whole if whole.endswith("\n") or not whole else whole + "\n", encoding="ascii")
 
 
 def _visible(ir: NDArray[np.uint16]) -> NDArray[np.uint8]:

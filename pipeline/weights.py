@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipeline.constants import (
@@ -31,7 +32,7 @@ def a2j_weights(named: str | Path | None = None) -> Path:
 
 
 def _there(checkpoint: Path, name: str) -> Path:
-    if not checkpoint.is_file():
+    if not os.path.isfile(checkpoint):
         raise HandPoseError(
             f"the weights {checkpoint} are missing: train them (in {ROOT}: python3 -m "
             f"pipeline.training.train_{name} --minutes 60) or name a checkpoint (--{name} FILE)"

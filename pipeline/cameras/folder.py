@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pipeline.frame import DepthCamera, Frame
 
 TIMESTAMPS = "timestamps.csv"
 _FPS = 30  # where nothing tells the time
+_LATEST_US = 10**16  # three centuries
+_LARGEST_PX = 16384
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 26  # bytes up to and including the colour type
 
@@ -46,7 +49,7 @@ class FolderCamera(Camera):
         self.camera, depth_unit_mm = read_camera(self.path / "camera.json")
         self._measured = LensMask(self.camera)
         self._to_mm = None if depth_unit_mm == 1 else _millimetre_table(depth_unit_mm)
-        self._stamps = read_stamps(self.path)
+        self._stamps = _times(self._depth_paths, read_stamps(self.path))
         self._index = 0
         try:
             self._next: Frame | None = self.read(0)
@@ -107,8 +110,7 @@ class FolderCamera(Camera):
             ) from None
         if self._to_mm is not None:
             depth = self._to_mm[depth]
-        stamp = self._stamps.get(int(depth_path.stem), index * 1_000_000 // _FPS)
-        return Frame(self._measured(depth), ir, self.camera, stamp, index)
+        return Frame(self._measured(depth), ir, self.camera, self._stamps[index], index)
 
 
 def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
@@ -128,6 +130,8 @@ def read_camera(path: Path) -> tuple[DepthCamera, float]:
         width, height = _number(fields, "width"), _number(fields, "height")
         if not (width.is_integer() and height.is_integer()):
             raise ValueError(f"width and height must be whole, found {width} and {height}")
+        if max(width, height) > _LARGEST_PX:
+            raise ValueError(f"width and height are {_LARGEST_PX} px at most, found {width} and {height}")
         intrinsics = {name: _number(fields, name) for name in ("fx", "fy", "cx", "cy")}
         distortion = _distortion(fields.get("distortion"))
         radius = None if fields.get("metric_radius") is None else _number(fields, "metric_radius")
@@ -145,23 +149,41 @@ def read_camera(path: Path) -> tuple[DepthCamera, float]:
     )
 
 
+def _times(images: list[Path], stamps: dict[int, int]) -> list[int]:
+    """Microseconds of each image: those that are told, else 1/30 s after the one before."""
+    times: list[int] = []
+    for index, image in enumerate(images):
+        usual = times[-1] + 1_000_000 // _FPS if stamps and times else index * 1_000_000 // _FPS
+        times.append(stamps.get(int(image.stem), usual))
+    return times
+
+
 def read_stamps(folder: Path) -> dict[int, int]:
-    """Microseconds by the number of the image; empty without the file. A last line that is cut off is none.
+    """Microseconds by the number of the image; empty without the file.
 
     Raises:
         SourceError: it cannot be read.
     """
     path = folder / TIMESTAMPS
     try:
-        lines = path.read_text(encoding="ascii").splitlines(keepends=True)
-        pairs = [line.split(",") for line in lines if line.strip() and line.endswith("\n")]
-        return {int(number): int(stamp) for number, stamp in pairs}
+        lines = whole_lines(path.read_text(encoding="ascii")).splitlines()
+        pairs = [line.split(",") for line in lines if line.strip()]
+        stamps = {int(number): int(stamp) for number, stamp in pairs}
+        if any(not 0 <= stamp < _LATEST_US for stamp in stamps.values()):
+            raise ValueError("a time is negative or beyond three centuries")
+        return stamps
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{path} cannot be used ({error}): write 0000000,33333 in a line, or remove it"
         ) from None
+
+
+def whole_lines(stamps: str) -> str:
+    """Without a last line that was cut off, as by a full disk."""
+    last = stamps.rpartition("\n")[2]
+    return stamps if not last or re.fullmatch(r"\d+,\d+", last) else stamps[: -len(last)]
 
 
 def _number(fields: dict[str, Any], name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,9 +47,9 @@ class LoopOptions:
         if [self.minutes, self.steps, self.epochs].count(None) != 2:
             raise UsageError("A run needs one of --minutes, --steps or --epochs.")
         lengths = [length for length in (self.minutes, self.steps, self.epochs) if length is not None]
-        if min(self.batch, self.evaluations, self.lr, *lengths) <= 0:
+        if not all(0 < value < math.inf for value in (self.batch, self.evaluations, self.lr, *lengths)):
             raise UsageError(
-                "--minutes, --steps, --epochs, --batch, --lr and --evaluations must be positive."
+                "--minutes, --steps, --epochs, --batch, --lr and --evaluations must be positive and finite."
             )
 
 

@@ -26,18 +26,22 @@ class RunFolder:
         writes: False in all processes but the first.
 
     Raises:
-        UsageError: there is nothing to resume, or there is a run that would be overwritten.
+        UsageError: there is nothing to resume, there is a run that would be overwritten, or the folder cannot
+            be made.
     """
 
     def __init__(self, path: Path, resume: bool, tensorboard: bool, writes: bool = True) -> None:
         self.path, self._writes = path, writes
-        held = (path / "state.pth").exists()
+        held = os.path.exists(path / "state.pth")
         if resume and not held:
             raise UsageError(f"{path} holds no run to resume; leave --resume out to start one.")
         if held and not resume and writes:
             raise UsageError(f"{path} holds a run already; give --resume to go on, or another --out.")
         if writes:
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{path} cannot be made ({error.strerror}): give another --out.") from None
         self._events = _events(path) if tensorboard and writes else None
 
     def state(self) -> dict[str, Any]:

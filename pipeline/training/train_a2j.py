@@ -8,6 +8,7 @@ torchrun --nproc-per-node 2 -m pipeline.training.train_a2j ...     (one process 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,6 +196,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders.add_argument("--mirror", type=float, default=0.0, help="share of the hands to mirror")
     arguments = parser.parse_args(argv)
     _check_sizes([arguments.size, *(arguments.sizes or ())])
+    given = {"--width": arguments.width, "--head-width": arguments.head_width, "--margin": arguments.margin}
+    for name, value in given.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} {value} must be positive and finite")
     data = data_choice(parser, arguments.data, list(RECIPES))
     if data.kind is None:
         check_start(arguments.init, {name: getattr(arguments, name) for name in _SHAPE})
@@ -231,7 +236,7 @@ def _widths(text: str) -> tuple[float, int]:
         shape = float(width), int(head)
     except ValueError:
         shape = 0.0, 0
-    if min(shape) <= 0:
+    if not all(0 < size < math.inf for size in shape):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTH:HEAD, such as 0.375:96")
     return shape
 

@@ -27,10 +27,17 @@ def test_frames_come_in_order_with_depth_infrared_and_time(tmp_path: Path) -> No
 
 def test_times_may_be_told(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", count=3)
-    (folder / "timestamps.csv").write_text("0,5000\n\n0000001,71667\n0000002,1")  # cut off
-    assert [frame.timestamp_us for frame in FolderCamera(folder)] == [5000, 71667, 66666]
-    for broken in ("0000000\n", "0000000,soon\n", "0,1,2\n", "\u00e9"):
-        (folder / "timestamps.csv").write_text(broken, encoding="utf-8")
+    for text, times in (
+        ("0,5000\n\n0000001,71667\n", [5000, 71667, 105000]),
+        ("0000001,71667\n0000002,80000", [0, 71667, 80000]),
+        ("", [0, 33333, 66666]),
+        ("0000000,5000\n00000", [5000, 38333, 71666]),  # cut off
+    ):
+        (folder / "timestamps.csv").write_text(text)
+        assert [frame.timestamp_us for frame in FolderCamera(folder)] == times
+    broken_lines = ("0000000", "0000000,soon", "0,1,2", "\u00e9", "0,-1", f"0,{10**30}", f"0,{'9' * 5000}")
+    for broken in broken_lines:
+        (folder / "timestamps.csv").write_text(f"{broken}\n", encoding="utf-8")
         with pytest.raises(SourceError, match=r"timestamps\.csv cannot be used"):
             FolderCamera(folder)
 
@@ -159,6 +166,7 @@ def test_folder_without_images_is_refused(tmp_path: Path) -> None:
         {"fy": 0},
         {"cx": True},
         {"distortion": [0.1]},
+        {"width": 10**9},
         {"distortion": ["a"] * 8},
         {"distortion": {}},
         {"depth_unit_mm": 0},
