@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
 from pipeline.networks.checkpoints import save_a2j
 from pipeline.training import train_a2j, train_centernet
 from pipeline.training.hand_task import hand_contract
+from pipeline.training.rundir import RunFolder
 from pipeline.training.train_a2j import main as train
 from tests.training.test_hand_task import in_scenes, slopes
 
@@ -72,3 +74,28 @@ def test_inputs_are_filled_by_anchors(
     assert train([*RUN, *sizes, "--out", str(tmp_path / "run")]) == 2
     assert advice in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--steps", "1", "--width", "0"],
+        ["--steps", "1", "--head-width", "-4"],
+        ["--steps", "1", "--margin", "nan"],
+        ["--steps", "1", "--lr", "nan"],
+        ["--minutes", "nan"],
+    ],
+)
+def test_numbers_that_make_no_run_are_told(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_a2j.main([*options, "--device", "cpu", "--out", str(tmp_path / "run")]) == 2
+    assert "must be positive and finite" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be made"):
+        RunFolder(tmp_path / "file" / "run", resume=False, tensorboard=False)
+    with pytest.raises(UsageError, match="cannot be made"):
+        RunFolder(tmp_path / ("x" * 300), resume=False, tensorboard=False)
