@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -27,6 +28,10 @@ from pipeline.networks.inference import for_processors
 
 if TYPE_CHECKING:
     import openvino
+
+# OpenVINO's converter would tell its makers of each use, unasked, by a process forked off a thread, which may
+# never end, and then no program does. Where that package is missing, it does without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
 _log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -324,3 +325,29 @@ def test_half_precision_onnx_takes_and_gives_float32(tmp_path: Path) -> None:
     for found, expected in zip(session.run(None, {"x": batch}), spec.reference(batch), strict=True):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_openvino_tells_its_makers_nothing(tmp_path: Path) -> None:
+    """In a process of its own, that is not in CI."""
+    script = (
+        "import multiprocessing\n"
+        "from pipeline.engines.openvino_engine import convert\n"
+        "from pipeline.engines.spec import EngineSpec\n"
+        "from tests.engines.modules import SHAPE, two_heads\n"
+        "multiprocessing.Process.start = lambda *_: print('sent')\n"
+        "assert convert(EngineSpec(two_heads(), SHAPE))\n"
+    )
+    of_ci = ("CI", "TF_BUILD", "JENKINS_URL")
+    alone = {name: value for name, value in os.environ.items() if name not in of_ci}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**alone, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sent" not in done.stdout
+    assert not list(tmp_path.iterdir())
