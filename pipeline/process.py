@@ -13,33 +13,28 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 import signal
 import sys
-import threading
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pipeline.command_line import ENGINES, at_least_one
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
 from pipeline.weights import a2j_weights, centernet_weights
+from pipeline.worker_pool import share_of_cores, until_broken
 
 if TYPE_CHECKING:
     from pipeline.frame import Frame
     from pipeline.hand_pose import HandPosePipeline
 
-_WAKE_S = 0.3
 _INCOMPLETE = ".incomplete"
 
 
@@ -110,42 +105,13 @@ def process_all(
     A recording that kills the process it is read in is told from the others by giving each of those that
     were in work then a process of its own.
     """
-    waiting = deque(dict.fromkeys(recordings))
+    work, waiting = partial(process, settings=settings), deque(dict.fromkeys(recordings))
     while waiting:
-        suspects = yield from _until_broken(waiting, settings, workers)
+        suspects = yield from until_broken(work, waiting, workers)
         for recording in suspects:
-            if (yield from _until_broken(deque([recording]), settings, 1)):
+            if (yield from until_broken(work, deque([recording]), 1)):
                 reason = f"{recording} ended its process: memory may be short, or the file is broken"
                 yield Outcome(recording, output_path(recording, settings), error=reason)
-
-
-def _until_broken(
-    waiting: deque[Path], settings: Settings, workers: int
-) -> Generator[Outcome, None, list[Path]]:
-    """What becomes of recordings, which are taken from those that wait, until a process ends.
-
-    Returns:
-        Those that were in work then.
-    """
-    working: dict[Future[Outcome], Path] = {}
-    done: SimpleQueue[Future[Outcome]] = SimpleQueue()
-    with _pool(min(workers, len(waiting))) as pool:
-        while waiting or working:
-            try:
-                while waiting and len(working) < workers:
-                    future = pool.submit(process, waiting[0], settings)
-                    working[future] = waiting.popleft()
-                    future.add_done_callback(done.put)
-                future = _next(done)
-                outcome = future.result()
-            except BrokenProcessPool:
-                for other in [other for other in working if other.done() and not other.exception()]:
-                    del working[other]
-                    yield other.result()
-                return list(working.values())
-            del working[future]
-            yield outcome
-    return []
 
 
 def output_path(recording: Path, settings: Settings) -> Path:
@@ -169,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         not options.no_track,
         options.centernet,
         options.a2j,
-        _share_of_cores(min(options.workers, len(options.recordings))),
+        share_of_cores(min(options.workers, len(options.recordings))),
     )
     failed = 0
     _check(options.recordings, settings)
@@ -300,40 +266,6 @@ def _networks(settings: Settings) -> HandPosePipeline:
     )
 
 
-def _next(done: SimpleQueue[Future[Outcome]]) -> Future[Outcome]:
-    """The next of them, waited for awake now and then.
-
-    A signal that another thread than the main one happens to receive waits until the main one wakes.
-    """
-    while True:
-        with suppress(Empty):
-            return done.get(timeout=_WAKE_S)
-
-
-def _share_of_cores(workers: int) -> int | None:
-    """Threads for each of several processes; None, the engine's choice, for a single one."""
-    if workers == 1:
-        return None
-    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, able // workers)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that do not outlive the block, even if it is left by Ctrl-C."""
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_work)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown()
-
-
 def _stop_once() -> None:
     """The first Ctrl-C or SIGTERM raises an exception, so that workers end too; more of them do nothing."""
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
@@ -345,19 +277,6 @@ def _stop_once() -> None:
 
     for number in numbers:
         signal.signal(number, stop)
-
-
-def _begin_work() -> None:
-    """In a new process: ends it with the first one, which alone decides about Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _check(recordings: Sequence[Path], settings: Settings) -> None:

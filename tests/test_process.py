@@ -24,6 +24,7 @@ import pytest
 import torch
 
 import pipeline.process
+import pipeline.worker_pool
 from pipeline.networks.a2j import A2J
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import save_a2j, save_centernet
@@ -149,7 +150,7 @@ def test_only_what_was_in_work_is_suspected_of_ending_a_process(
     class Pool:
         broken = False
 
-        def submit(self, work: Any, recording: Path, chosen: Settings) -> Future[Outcome]:
+        def submit(self, work: Any, recording: Path) -> Future[Outcome]:
             if self.broken:
                 raise BrokenProcessPool
             future: Future[Outcome] = Future()
@@ -168,7 +169,7 @@ def test_only_what_was_in_work_is_suspected_of_ending_a_process(
         Pool.broken = False
         yield Pool()
 
-    monkeypatch.setattr(pipeline.process, "_pool", pool)
+    monkeypatch.setattr(pipeline.worker_pool, "worker_pool", pool)
     recordings = [tmp_path / str(k) for k in range(10)]
     outcomes = list(process_all(recordings, Settings(tmp_path), 2))
     assert {outcome.recording for outcome in outcomes} == set(recordings)
@@ -187,7 +188,7 @@ def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path, weights: list[
 
 def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    assert [pipeline.process._share_of_cores(n) for n in (1, 2, 4, 9)] == [None, 3, 1, 1]
+    assert [pipeline.worker_pool.share_of_cores(n) for n in (1, 2, 4, 9)] == [None, 3, 1, 1]
 
 
 def test_frames_before_a_fault_are_kept(tmp_path: Path, weights: list[str]) -> None:
