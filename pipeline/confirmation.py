@@ -13,6 +13,7 @@ from torchvision.ops import nms
 from pipeline.constants import (
     CENTERNET_NMS_IOU,
     CONFIRM_BIAS,
+    CONFIRM_BOX,
     CONFIRM_DETECTOR,
     CONFIRM_JOINTS,
     CONFIRM_PRESENCE,
@@ -25,6 +26,7 @@ from pipeline.crop import CropPose
 from pipeline.frame import DepthCamera
 from pipeline.hand import Detection, box_of
 
+FloatArray = NDArray[np.float32]
 Found = tuple[Detection, CropPose]
 _LEAST, _MOST_PRESENCE = 1e-4, 8.0  # evidence is kept within
 
@@ -36,26 +38,38 @@ def proposals(found: list[Detection]) -> list[Detection]:
 
 
 def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -> list[Found]:
-    """Proposals that prove to be hands, each with its joints' box, best score first.
+    """Proposals that prove to be hands, each with the box of `agreed_box`, best score first.
 
-    Of two whose boxes overlap more than CENTERNET_NMS_IOU, the better one stays: both read the same hand.
+    Of two whose joints' boxes overlap more than CENTERNET_NMS_IOU, the better one stays: both read the same
+    hand.
 
     Args:
         found: detections and what was read there.
         camera: of the depth image.
         least_score: hands below are dropped.
     """
-    hands = []
+    hands, around_joints = [], []
     for one, pose in found:
         score = hand_score(one.score, pose)
         box = joints_box(pose, camera)
         if score >= least_score and (box[:2] < box[2:]).all():
-            hands.append((Detection(box, score, one.handedness), pose))
+            hands.append((Detection(agreed_box(one.box, box), score, one.handedness), pose))
+            around_joints.append(torch.from_numpy(box))
     if not hands:
         return []
-    boxes = torch.from_numpy(np.stack([one.box for one, _ in hands]))
-    kept = nms(boxes, torch.tensor([one.score for one, _ in hands]), CENTERNET_NMS_IOU)
+    scores = torch.tensor([one.score for one, _ in hands])
+    kept = nms(torch.stack(around_joints), scores, CENTERNET_NMS_IOU)
     return [hands[k] for k in kept.tolist()]
+
+
+def agreed_box(detected: FloatArray, around_joints: FloatArray) -> FloatArray:
+    """(4,) px: a mean of the detector's box and the joints' one, whose errors differ.
+
+    Where the two do not overlap, the joints were found elsewhere, and theirs is the hand's.
+    """
+    low, high = np.maximum(detected[:2], around_joints[:2]), np.minimum(detected[2:], around_joints[2:])
+    share = CONFIRM_BOX if (low < high).all() else 0.0
+    return (1 - share) * around_joints + np.float32(share) * detected
 
 
 def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:
@@ -80,7 +94,7 @@ def hopeless(detector: float, pose: CropPose) -> bool:
     return hand_score(detector, pose) < HOPELESS_SCORE
 
 
-def joints_box(pose: CropPose, camera: DepthCamera) -> NDArray[np.float32]:
+def joints_box(pose: CropPose, camera: DepthCamera) -> FloatArray:
     """(4,) px: around the joints and the flesh about them, inside the image."""
     flesh = FINGER_MM / pose.crop.scale_mm * np.array([pose.crop.step_x, pose.crop.step_y])
     return box_of(pose.uvd, flesh, camera.width, camera.height).astype(np.float32)

@@ -55,6 +55,7 @@ CONFIRM_BIAS = -0.5
 CONFIRM_DETECTOR = 1.4  # for one of the detector's score
 CONFIRM_JOINTS = 1.25  # for one of the joints' mean confidence
 CONFIRM_PRESENCE = 0.45  # for one that the joint network gives a hand to be there
+CONFIRM_BOX = 0.3  # share of the detector's box in that of a confirmed hand, beside the joints' box
 HOPELESS_PRESENCE = -3.0  # log-odds of a hand at the first look below which there is no second one
 HOPELESS_SCORE = 0.05  # probability of a hand after the first look below which there is no second one either
 FINGER_MM = 9.0  # from a joint to the skin: hands reach so far beyond their joints

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from pipeline.confirmation import Found, confirmed, hand_score, hopeless, joints_box, proposals
+from pipeline.confirmation import (
+    Found,
+    agreed_box,
+    confirmed,
+    hand_score,
+    hopeless,
+    joints_box,
+    proposals,
+)
 from pipeline.constants import (
     CONFIRM_BIAS,
+    CONFIRM_BOX,
     CONFIRM_DETECTOR,
     CONFIRM_PRESENCE,
     FINGER_MM,
@@ -85,6 +94,20 @@ def test_box_holds_joints_and_skin_inside_the_image() -> None:
     _, pose = found(630, 10, 0.5, 8.0)
     assert joints_box(pose, CAMERA)[2] == 640
     assert joints_box(pose, CAMERA)[1] == 0
+
+
+def test_a_confirmed_hand_has_a_mean_of_both_boxes() -> None:
+    one = found(300, 250, 0.5, 8.0)
+    ((hand, pose),) = confirmed([one], CAMERA, 0.1)
+    around_joints = joints_box(pose, CAMERA)
+    expected = around_joints + CONFIRM_BOX * (one[0].box - around_joints)
+    np.testing.assert_allclose(hand.box, expected, rtol=1e-5)
+    assert hand.box.dtype == np.float32
+
+
+def test_joints_found_elsewhere_have_their_own_box() -> None:
+    here, elsewhere = (np.array(box, np.float32) for box in ([0, 0, 10, 10], [10, 0, 20, 10]))
+    np.testing.assert_array_equal(agreed_box(here, elsewhere), elsewhere)
 
 
 def test_hands_outside_the_image_are_none() -> None:
