@@ -6,15 +6,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.hand import HAND_21, Skeleton
+from pipeline.training.tearing import lost_places, steepness
 from pipeline.training.warp import palm_roll, rotation, sample_nearest
 
 _STEEP_MM = 30.0  # of depth from a pixel to the next but one: such places are lost first
-_FRAYED = 0.6  # most of the fine noise, beside the coarse
-_LOST_ABOVE = (0.3, 2.3)  # the noise that is lost, from half of a crop to next to nothing
+_COARSE, _FINE_PX = 5, 4  # cells of the noise along a crop, and px of the finer one's
 
 
 @dataclass(frozen=True)
@@ -113,22 +112,16 @@ class HandAugmentation:
         return torch.where(hit, _per_image(torch.where(missing, 1.0, draw[:, 6] - 0.8)), images)
 
     def _torn(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Islands and shreds: noise of two scales decides what is lost, steep places first."""
-        side, device = images.shape[-1], images.device
-        draw = torch.rand(len(images), 3, generator=generator, device=device)
-        chosen = (draw[:, 0] < self.torn).nonzero().squeeze(1)
+        """Loses ragged parts of some crops."""
+        side = images.shape[-1]
+        draw = torch.rand(len(images), generator=generator, device=images.device)
+        chosen = (draw < self.torn).nonzero().squeeze(1)
         if not len(chosen):
             return images
-        whole = images[chosen]
-        steep = (-F.max_pool2d(-whole, 3, 1, 1) - F.max_pool2d(whole, 3, 1, 1)).abs()
-        weak = (steep * (self.depth_range_mm / _STEEP_MM)).clamp(max=1.0)
-        for cells, strength in ((5, torch.ones_like(chosen)), (side // 4, _FRAYED * draw[chosen, 1])):
-            noise = torch.randn(len(chosen), 1, cells, cells, generator=generator, device=device)
-            smooth = F.interpolate(noise, (side, side), mode="bilinear", align_corners=True)
-            weak += _per_image(strength) * smooth
-        low, high = _LOST_ABOVE
-        torn = torch.where(weak > _per_image(low + (high - low) * draw[chosen, 2]), 1.0, whole)
-        return images.index_copy(0, chosen, torn)
+        whole = images[chosen, 0]
+        steep = steepness(whole, _STEEP_MM / self.depth_range_mm)
+        lost = lost_places(steep, _COARSE, side // _FINE_PX, generator)
+        return images.index_copy(0, chosen, torch.where(lost, 1.0, whole)[:, None])
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.training.detector_targets import BoxBatch
+from pipeline.training.tearing import lost_places, steepness
+
+_NOWHERE_MM = 8000.0  # stands for what has no depth
+_STEEP_MM = 60.0  # of depth from a pixel to the next but one: such places are lost first
+_COARSE_PX, _FINE_PX = 13, 3  # of the noise that tears
+_TORN_WITH_IR = 0.3  # time of flight loses less than structured light, which comes without infrared
+_WHOLE = 0.6  # share of a hand's box that must keep its depth, or the hand is ignored
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class SceneAugmentation:
         short_range: share of the scenes in which everything beyond 0.8 to 2.5 m is missing.
         noise: largest standard deviation of the depth noise, relative to the depth.
         holes: largest share of pixels that lose their depth.
+        torn: share of the images without infrared of which ragged parts are missing.
         zoom: largest magnification of a window, and its inverse the smallest.
         stretch: largest ratio of vertical to horizontal magnification, and its inverse the smallest.
         on_hand: share of the windows that are placed around a hand, if there is one.
@@ -61,6 +69,7 @@ class SceneAugmentation:
     short_range: float = 0.15
     noise: float = 0.004
     holes: float = 0.03
+    torn: float = 0.35
     zoom: float = 1.4
     stretch: float = 1.2
     on_hand: float = 0.8
@@ -73,6 +82,34 @@ class SceneAugmentation:
         gain = torch.exp((draw[0] * 2 - 1) * math.log(self.gain)) * (draw[1] >= self.no_ir)
         reach = torch.where(draw[2] < self.short_range, 800.0 + 1700.0 * draw[3], math.inf)
         return Conditions(gain, reach, self.noise * draw[4] ** 2, self.holes * draw[5] ** 3)
+
+    def tear(
+        self, depth: Tensor, ir: Tensor, labels: BoxBatch, generator: torch.Generator
+    ) -> tuple[Tensor, BoxBatch]:
+        """Loses ragged parts of some images.
+
+        Args:
+            depth, ir: (N, S, S).
+            labels: in pixels of these images.
+            generator: on their device.
+
+        Returns:
+            depth; labels, in which hands that lost much of theirs are to be ignored.
+        """
+        side = depth.shape[-1]
+        draw = torch.rand(len(depth), generator=generator, device=depth.device)
+        dark = ir.flatten(1).amax(1) <= 0
+        chosen = (draw < torch.where(dark, self.torn, self.torn * _TORN_WITH_IR)).nonzero().squeeze(1)
+        if not len(chosen):
+            return depth, labels
+        whole = depth[chosen]
+        steep = steepness(torch.where(whole > 0, whole, _NOWHERE_MM), _STEEP_MM)
+        lost = lost_places(steep, max(2, side // _COARSE_PX), side // _FINE_PX, generator) & (whole > 0)
+        kept = 1 - _inside(lost, labels.boxes[chosen]) / _inside(whole > 0, labels.boxes[chosen]).clamp(min=1)
+        state = labels.state.clone()
+        state[chosen] = torch.where((state[chosen] == 1) & (kept < _WHOLE), -1, state[chosen])
+        torn = depth.index_copy(0, chosen, torch.where(lost, 0.0, whole))
+        return torn, BoxBatch(labels.boxes, labels.classes, state)
 
     def flipped(
         self, images: Tensor, labels: BoxBatch, generator: torch.Generator
@@ -147,3 +184,11 @@ def _window(images: Tensor, first: Tensor, side: Tensor, size: int) -> Tensor:
     theta = torch.cat([theta, middle[..., None]], dim=-1)
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
+
+
+def _inside(pixels: Tensor, boxes: Tensor) -> Tensor:
+    """(N, K) how many of the True pixels of (N, S, S) lie in boxes (N, K, 4) px, from edge to edge."""
+    sums = F.pad(pixels.float().cumsum(1).cumsum(2), (1, 0, 1, 0))  # (N, S + 1, S + 1)
+    x0, y0, x1, y1 = boxes.round().long().clamp(0, pixels.shape[-1]).unbind(-1)
+    image = torch.arange(len(pixels), device=pixels.device)[:, None]
+    return sums[image, y1, x1] - sums[image, y0, x1] - sums[image, y1, x0] + sums[image, y0, x0]

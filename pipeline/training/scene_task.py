@@ -144,6 +144,7 @@ class SceneTask:
         else:
             images, labels = self._augment.windows(images, labels, size, self._generator)
         depth, ir = camera.seen(*images.unbind(1))
+        depth, labels = self._augment.tear(depth, ir, labels, self._generator)
         depth = camera.grained(depth, self._generator)
         inputs = detector_batch(depth, ir, self._contract, statistics)
         return self._augment.flipped(inputs, labels, self._generator)

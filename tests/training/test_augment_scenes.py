@@ -88,3 +88,42 @@ def test_cameras_differ_but_missing_depth_stays_missing() -> None:
     dark = (bright.flatten(1) == 0).all(1).float().mean()
     assert 0.15 < float(dark) < 0.55
     assert 200 < float(bright[bright > 0].min()) < 500 < float(bright.max()) < 1000
+
+
+def test_torn_hands_are_ignored_and_nothing_else_changes() -> None:
+    images, labels = scenes(120)
+    depth = torch.where(images[:, 0] > 0, 900.0, 0.0)
+    torn, left = SceneAugmentation(torn=0.5).tear(
+        depth, torch.zeros_like(depth), labels, torch.Generator().manual_seed(1)
+    )
+    assert ((torn == depth) | (torn == 0)).all()
+    assert torch.equal(left.boxes, labels.boxes)
+    changed = (torn != depth).flatten(1).any(1)
+    assert 40 < int(changed.sum()) < 80
+    for n in range(120):
+        for k in range(2):
+            x0, y0, x1, y1 = labels.boxes[n, k].int().tolist()
+            kept = float((torn[n, y0:y1, x0:x1] > 0).float().mean())
+            assert left.state[n, k] == (1 if kept >= 0.6 else -1)
+    assert 0 < int((left.state == -1).sum()) < 60
+
+
+def test_images_with_infrared_are_torn_less_often() -> None:
+    images, labels = scenes(200, size=320)
+    depth = torch.where(images[:, 0] > 0, 900.0, 1500.0)
+    share = []
+    for ir in (torch.zeros_like(depth), torch.ones_like(depth)):
+        torn, _ = SceneAugmentation(torn=1.0).tear(depth, ir, labels, torch.Generator().manual_seed(1))
+        share.append(float((torn != depth).flatten(1).any(1).float().mean()))
+    assert share[0] > 0.9
+    assert 0.15 < share[1] < 0.45
+
+
+def test_tearing_takes_scenes_without_hands() -> None:
+    nobody = BoxBatch(torch.zeros(4, 0, 4), *(torch.zeros(4, 0, dtype=torch.int64) for _ in range(2)))
+    depth = torch.full((4, 64, 64), 1000.0)
+    torn, left = SceneAugmentation(torn=1.0).tear(
+        depth, torch.zeros_like(depth), nobody, torch.Generator().manual_seed(0)
+    )
+    assert 0 < int((torn == 0).sum()) < torn.numel()
+    assert left.state.shape == (4, 0)
