@@ -15,7 +15,7 @@ A2J_LIGHT_CHECKPOINT = ROOT / "checkpoint" / "A2J" / "SYNTH_ALL_resnet18_21_a2j_
 CENTERNET_INPUT_SIZE = 320  # px, both sides
 CENTERNET_STRIDE = 2  # input px for one cell of the heat map
 CENTERNET_SCORE_THRESHOLD = 0.3  # detections below are dropped
-CENTERNET_PEAK_WINDOW = 11  # cells: a peak is the largest score in this window
+CENTERNET_PEAK_WINDOW = 11  # cells: a peak is the largest score in this window (our own weights: 3)
 CENTERNET_CANDIDATES = 100  # peaks, at most, that compete in non-maximum suppression
 CENTERNET_NMS_IOU = 0.3  # of two boxes that overlap more, the lower score is dropped
 
@@ -48,6 +48,7 @@ RECROP_RAD = 0.4  # and if its palm points this much further to the side than in
 CONFIDENCE_HALF_MM = 20.0  # spread of the anchors' votes at which a joint's confidence is one half
 UNCONFIRMED_SCORE = 0.2  # of the detector, at least, where the joint network cannot tell hands
 PROPOSALS = 8  # of the detector, at most, that the joint network looks at, where its weights can tell hands
+PROPOSAL_NMS_IOU = 0.5  # instead of CENTERNET_NMS_IOU: what is one hand twice shows after that look
 PROPOSAL_SCORE = 0.1  # of the detector, at least: joints and presence hardly ever make a hand of less
 # Log-odds that a proposal is a hand: between what python3 -m pipeline.training.fit_confirmation finds for the
 # standard and for the light networks

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pipeline.constants import CENTERNET_NMS_IOU
 from pipeline.engines import Engine
 from pipeline.frame import Frame
 from pipeline.hand import Detection, Handedness, in_image
@@ -21,16 +22,19 @@ class HandDetector:
     Args:
         engine: runs CenterNet on the measured channels of its input.
         contract: of its weights.
+        nms_iou: of two boxes whose IoU exceeds it, one is dropped.
     """
 
-    def __init__(self, engine: Engine, contract: DetectorInput) -> None:
-        self.engine, self.contract = engine, contract
+    def __init__(self, engine: Engine, contract: DetectorInput, nms_iou: float = CENTERNET_NMS_IOU) -> None:
+        self.engine, self.contract, self._nms_iou = engine, contract, nms_iou
 
     def __call__(self, frame: Frame) -> list[Detection]:
         """Where hands are, best score first; boxes lie inside the image."""
         image = measured_input(frame.depth, frame.ir, self.contract)
         (output,) = self.engine.run(image[None])
-        boxes, scores, classes = decode_detections(output[0], self.contract, self.contract.score_threshold)
+        boxes, scores, classes = decode_detections(
+            output[0], self.contract, self.contract.score_threshold, self._nms_iou
+        )
         limits = np.tile(np.array([frame.camera.width, frame.camera.height], np.float32), 2)
         boxes = np.clip(boxes * (limits / np.float32(self.contract.size)), 0, limits)
         return [

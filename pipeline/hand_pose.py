@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.confirmation import Found, confirmed, proposals
-from pipeline.constants import CPU_THREADS, SMOOTHING, UNCONFIRMED_SCORE
+from pipeline.constants import (
+    CENTERNET_NMS_IOU,
+    CPU_THREADS,
+    PROPOSAL_NMS_IOU,
+    SMOOTHING,
+    UNCONFIRMED_SCORE,
+)
 from pipeline.crop import CropPose
 from pipeline.detecting import HandDetector, given_hands
 from pipeline.engines import create_engines
@@ -80,8 +86,9 @@ class HandPosePipeline:
             spec_of(a2j, checkpoint=hand_file, threads=threads),  # more is proposed than `max_hands`
         ]
         detector, joints = create_engines(engine, networks, device)
-        self._detector = HandDetector(detector, centernet.contract)
         self._reader = HandReader(joints, a2j.contract, a2j.side_head is not None)
+        overlap = PROPOSAL_NMS_IOU if self.confirms else CENTERNET_NMS_IOU
+        self._detector = HandDetector(detector, centernet.contract, overlap)
         self.max_hands = max_hands
         self.track, self.smooth = track, SMOOTHING
         self.timings = Timings()

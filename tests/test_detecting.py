@@ -24,6 +24,12 @@ def test_boxes_beside_the_image_are_left_out() -> None:
     assert [one.score for one in HandDetector(network, DETECTOR)(two_squares())] == [0.5]
 
 
+def test_overlapping_boxes_are_kept_up_to_the_given_iou() -> None:
+    peaks = (10, 20, 40, 40, 0.9, 0), (22, 20, 52, 40, 0.5, 0)  # IoU 18 / 42 = 0.43
+    found = [len(HandDetector(FakeDetector(*peaks), DETECTOR, limit)(two_squares())) for limit in (0.4, 0.45)]
+    assert found == [1, 2]
+
+
 def test_without_infrared_the_detector_sees_depth_only() -> None:
     network, frame = FakeDetector(), two_squares()
     detect = HandDetector(network, DETECTOR)

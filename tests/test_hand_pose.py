@@ -155,6 +155,19 @@ def test_no_more_is_looked_at_than_hands_are_wanted(
     assert found(1, sure, surer) == ([first], 2)
 
 
+@pytest.mark.parametrize(("presence", "proposed"), [(False, 1), (True, 2)])
+def test_boxes_may_overlap_more_where_the_joints_tell_hands_apart(
+    frame: Frame, presence: bool, proposed: int
+) -> None:
+    torch.manual_seed(0)
+    contract = replace(HANDS, least_score=0.3 if presence else 0.0)
+    joints = A2J(width=0.125, head_width=8, contract=contract, side_head=True, presence=presence)
+    detector = CenterNet(2, width=0.125, plain_head=True, contract=DETECTOR)
+    made = HandPosePipeline("torch", device="cpu", centernet=detector, a2j=joints)
+    made._detector.engine = FakeDetector((10, 20, 40, 40, 0.9, 0), (22, 20, 52, 40, 0.5, 0))  # IoU 0.43
+    assert len(made._detect(frame)) == proposed
+
+
 def test_empty_frames_have_no_hands() -> None:
     made = make()
     made._detector.engine = FakeDetector((10, 20, 14, 26, 0.5, 0))

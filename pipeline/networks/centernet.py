@@ -12,7 +12,6 @@ from torchvision.ops import nms
 from pipeline.constants import (
     CENTERNET_CANDIDATES,
     CENTERNET_NMS_IOU,
-    CENTERNET_PEAK_WINDOW,
     CENTERNET_SCORE_THRESHOLD,
     CENTERNET_STRIDE,
 )
@@ -118,7 +117,7 @@ def decode_detections(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
     """Peaks of the score maps as boxes, best first.
 
-    A peak is the largest score, over all classes, of its window of 11 x 11 cells. Of two boxes whose IoU
+    A peak is the largest score, over all classes, of the contract's window around it. Of two boxes whose IoU
     exceeds `nms_iou` the one with the lower score is dropped, whatever their classes. A box that sticks out
     of the image keeps its centre (the original moves it inside at the left and the top, not at the right).
 
@@ -134,7 +133,7 @@ def decode_detections(
     num_classes = len(contract.classes)
     scores = output[:num_classes].max(axis=0)  # (h, w)
     scores = np.where(scores <= 1, scores, 0).astype(np.float32)  # NaN too
-    window = np.ones((CENTERNET_PEAK_WINDOW, CENTERNET_PEAK_WINDOW), np.uint8)
+    window = np.ones((contract.peak_window, contract.peak_window), np.uint8)
     rows, columns = np.nonzero((scores == cv2.dilate(scores, window)) & (scores > score_threshold))
     best = np.argsort(-scores[rows, columns], kind="stable")[:CENTERNET_CANDIDATES]
     rows, columns = rows[best], columns[best]

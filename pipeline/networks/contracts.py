@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.constants import CENTERNET_SCORE_THRESHOLD
+from pipeline.constants import CENTERNET_PEAK_WINDOW, CENTERNET_SCORE_THRESHOLD
 from pipeline.hand import HAND_21, Handedness, Skeleton
 
 
@@ -23,6 +23,7 @@ class DetectorInput:
         offset_scale: input pixels for one unit of the two offset channels.
         classes: handedness of each heat map; (None,) for a detector that does not tell.
         score_threshold: cells below are no hands.
+        peak_window: cells along a side of the square in which a peak is the largest score; odd.
     """
 
     size: int = 320
@@ -34,6 +35,7 @@ class DetectorInput:
     offset_scale: float = 1.0
     classes: tuple[Handedness | None, ...] = (None,)
     score_threshold: float = CENTERNET_SCORE_THRESHOLD
+    peak_window: int = CENTERNET_PEAK_WINDOW
 
     @property
     def measured(self) -> int:

@@ -69,6 +69,8 @@ def detector_input(values: object) -> DetectorInput:
     _require(contract.size_scale > 0, "size_scale", contract.size_scale)
     _require(contract.offset_scale > 0, "offset_scale", contract.offset_scale)
     _require(0 <= contract.score_threshold < 1, "score_threshold", contract.score_threshold)
+    window = contract.peak_window
+    _require(0 < window < contract.size and window % 2 == 1, "peak_window", window)
     for name in ("depth_max_mm", "ir_max"):
         limit = getattr(contract, name)
         _require(limit is None or limit > 0, name, limit)

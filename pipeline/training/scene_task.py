@@ -215,5 +215,6 @@ def scene_contract() -> DetectorInput:
         size_scale=10.0,
         offset_scale=2.0,
         score_threshold=0.06,
+        peak_window=3,
         classes=("left", "right"),
     )

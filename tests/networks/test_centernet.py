@@ -50,6 +50,7 @@ def literal_decode(
     """Cell by cell, pair by pair."""
     classes = len(contract.classes)
     _, height, width = output.shape
+    reach = contract.peak_window // 2
     best = np.zeros((height, width), np.float32)
     for i in range(height):
         for j in range(width):
@@ -59,7 +60,7 @@ def literal_decode(
     peaks = []
     for i in range(height):
         for j in range(width):
-            window = best[max(0, i - 5) : i + 6, max(0, j - 5) : j + 6]
+            window = best[max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1]
             if best[i, j] == window.max() and best[i, j] > threshold:
                 peaks.append((i, j))
     peaks = sorted(peaks, key=lambda place: -best[place])[:100]
@@ -88,9 +89,15 @@ def iou(a: list[float], b: list[float]) -> float:
     levels=st.sampled_from([1, 2, 5, 1000]),
     broken=st.sampled_from([0.0, 0.05]),
     scales=st.sampled_from([(1.0, 1.0), (2.0, 4.0)]),
+    window=st.sampled_from([1, 3, 11]),
 )
 def test_decoding_equals_the_slow_version(
-    seed: int, shape: tuple[int, int, int], levels: int, broken: float, scales: tuple[float, float]
+    seed: int,
+    shape: tuple[int, int, int],
+    levels: int,
+    broken: float,
+    scales: tuple[float, float],
+    window: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     classes, height, width = shape
@@ -100,7 +107,9 @@ def test_decoding_equals_the_slow_version(
     output = np.concatenate([scores, sizes, offsets]).astype(np.float32)
     output[rng.random(output.shape) < broken] = np.nan
     output[rng.random(output.shape) < broken] = np.inf
-    contract = DetectorInput(size_scale=scales[1], offset_scale=scales[0], classes=(None,) * classes)
+    contract = DetectorInput(
+        size_scale=scales[1], offset_scale=scales[0], classes=(None,) * classes, peak_window=window
+    )
     # An irrational limit: no pair of rounded boxes lies on it.
     wanted = literal_decode(output, contract, 0.3, np.pi / 10)
     boxes, found_scores, found_classes = decode_detections(output, contract, 0.3, np.pi / 10)

@@ -338,6 +338,13 @@ def test_a_wrong_value_is_refused_by_name(
     assert reason in refusal(load_a2j, path)
 
 
+@pytest.mark.parametrize("window", [0, 4, 999])
+def test_peaks_of_a_window_without_a_middle_are_refused(tmp_path: Path, window: int) -> None:
+    contract = replace(DetectorInput(), peak_window=window)
+    save_centernet(tmp_path / "detector.pth", CenterNet(1, width=0.125, contract=contract), {})
+    assert "peak_window cannot be" in refusal(load_centernet, tmp_path / "detector.pth")
+
+
 def test_published_centernet_with_wrong_claims_is_refused(path: Path) -> None:
     with torch.device("meta"):
         state = hollow(CenterNet(1))
