@@ -70,9 +70,10 @@ def _engine(trt: str | None, engine: str) -> str:
     return "torch" if trt == "False" and engine == "auto" else engine
 
 
-def _path(text: str) -> Path:
+def given_path(text: str) -> Path:
+    """A file or folder that is named, for argparse; ~ is the home folder."""
     if not text:
-        raise argparse.ArgumentTypeError("a file name is missing")
+        raise argparse.ArgumentTypeError("the name is empty")
     return Path(text).expanduser()
 
 
@@ -115,16 +116,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-window", action="store_true", help="show nothing")
     parser.add_argument(
         "--output",
-        type=_path,
+        type=given_path,
         metavar="FILE.jsonl",
         help="write the hands of each frame as JSON Lines; - is standard output",
     )
-    parser.add_argument("--video", type=_path, metavar="FILE.mp4", help="write what the window shows")
+    parser.add_argument("--video", type=given_path, metavar="FILE.mp4", help="write what the window shows")
     parser.add_argument("--frames", type=at_least_one, metavar="N", help="stop after N frames")
     parser.add_argument(
         "--max-hands", type=at_least_one, metavar="N", help="at most N hands in a frame (few: faster)"
     )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself: no ids, no smoothing")
-    parser.add_argument("--centernet", type=_path, metavar="FILE", help="weights of the hand detector")
-    parser.add_argument("--a2j", type=_path, metavar="FILE", help="weights of the joint network")
+    parser.add_argument("--centernet", type=given_path, metavar="FILE", help="weights of the hand detector")
+    parser.add_argument("--a2j", type=given_path, metavar="FILE", help="weights of the joint network")
     return parser

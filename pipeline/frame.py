@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 
@@ -31,7 +32,8 @@ class DepthCamera:
             None: in the whole image.
 
     Raises:
-        ValueError: a size, focal length or radius that is not positive, or a distortion of another length.
+        ValueError: a size that is not whole, one, a focal length or a radius that is not positive, a number
+            that is not finite, or a distortion of another length.
         TypeError: what should be a number is none.
     """
 
@@ -45,16 +47,18 @@ class DepthCamera:
     metric_radius: float | None = None
 
     def __post_init__(self) -> None:
-        if self.width <= 0 or self.height <= 0:
-            raise ValueError(f"camera size must be positive, found {self.width}x{self.height}")
+        size, intrinsics = (self.width, self.height), (self.fx, self.fy, self.cx, self.cy)
+        if not all(isinstance(number, Real) for number in (*size, *intrinsics)):
+            raise TypeError(f"camera size and intrinsics must be numbers, found {self}")
+        if not all(side > 0 and as_float(side).is_integer() for side in size):
+            raise ValueError(f"camera size must be positive and whole, found {self.width}x{self.height}")
         if self.distortion is not None:
             object.__setattr__(self, "distortion", _eight(self.distortion))
-        numbers = (self.fx, self.fy, self.cx, self.cy, *(self.distortion or ()))
-        if not all(isinstance(number, Real) for number in numbers[:4]):
-            raise TypeError(f"camera intrinsics must be numbers, found {self}")
+        numbers = [as_float(number) for number in (*intrinsics, *(self.distortion or ()))]
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"camera needs finite intrinsics and positive focal lengths, found {self}")
-        if self.metric_radius is not None and not 0 < self.metric_radius < np.inf:
+        radius = self.metric_radius
+        if radius is not None and not (radius > 0 and as_float(radius) < np.inf):
             raise ValueError(f"metric_radius must be positive and finite, found {self.metric_radius}")
 
     @property
@@ -157,7 +161,15 @@ def _eight(distortion: ArrayLike) -> tuple[float, ...]:
         raise ValueError(
             f"distortion must be 4, 5 or 8 numbers (k1 k2 p1 p2 k3 k4 k5 k6), found {len(values)}"
         )
-    return (*map(float, values), *[0.0] * (8 - len(values)))
+    return (*map(as_float, values), *[0.0] * (8 - len(values)))
+
+
+def as_float(number: float) -> float:
+    """A number as a float: infinite if it is a whole one beyond the largest of these."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 # An Azure Kinect in its narrow mode, without the lens's distortion: rendered videos are seen by it.

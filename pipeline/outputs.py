@@ -25,9 +25,10 @@ from pipeline.result import Result
 from pipeline.view import View
 
 SCHEMA = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for this user or file
 
 
-def check_writable(path: Path, source: str) -> None:
+def check_writable(path: Path, source: str = "") -> None:
     """Finds out early, and without touching anything, whether a file can be written.
 
     Raises:
@@ -38,7 +39,9 @@ def check_writable(path: Path, source: str) -> None:
     if os.path.isdir(path):  # pathlib's would raise where a folder above may not be entered
         raise UsageError(f"cannot write {path}: it is a folder, name a file in it")
     if not os.path.isdir(path.parent):
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent} to write in, make it first")
+        raise UsageError(
+            f"cannot write {path}: there is no folder {path.parent} to write in, make it or choose another"
+        )
     there = os.path.exists(path)
     if not os.access(path if there else path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: permission denied, choose a place that you may write to")
@@ -54,8 +57,8 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise HandPoseError(f"stopped: nothing reads {name} any more") from None
-    except OSError as error:
-        advice = "free some space" if error.errno == errno.ENOSPC else "check the place or choose another"
+    except (OSError, av.FFmpegError) as error:
+        advice = "free some space" if error.errno in _FULL else "check the place or choose another"
         reason = (error.strerror or str(error)).lower()
         raise HandPoseError(f"cannot write {name}: {reason}, {advice}") from error
 

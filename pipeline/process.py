@@ -11,6 +11,7 @@ not stop the others; of one that ends in a fault, the frames before it are kept 
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command_line import ENGINES, at_least_one
+from pipeline.command_line import ENGINES, at_least_one, given_path
 from pipeline.errors import HandPoseError, SourceError, UsageError, command
 from pipeline.weights import a2j_weights, centernet_weights
 from pipeline.worker_pool import share_of_cores, until_broken
@@ -85,6 +86,7 @@ def process(recording: str | Path, settings: Settings) -> Outcome:
     output = output_path(recording, settings)
     start = perf_counter()
     try:
+        _check_name(output, recording)
         if output.is_file():
             _check_finished(output, recording, settings)
             return Outcome(recording, output)
@@ -118,6 +120,11 @@ def output_path(recording: Path, settings: Settings) -> Path:
     """Where the result of a recording goes."""
     path = Path(os.path.abspath(recording))
     return settings.out / f"{path.name if os.path.isdir(path) else path.stem}.jsonl"
+
+
+def _incomplete_path(output: Path) -> Path:
+    """Where the frames before a fault go: the longest name of a recording's files."""
+    return output.with_suffix(f"{_INCOMPLETE}.jsonl")
 
 
 @command
@@ -170,7 +177,7 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
                 lines.close()
         if not frames:
             raise SourceError(faults[0] if faults else f"no frames in {recording}: record again")
-        incomplete = output.with_suffix(f"{_INCOMPLETE}.jsonl")
+        incomplete = _incomplete_path(output)
         with write_errors(output):
             part.replace(incomplete if faults else output)
             if not faults:
@@ -198,7 +205,7 @@ def _up_to_fault(frames: Iterable[Frame], faults: list[str]) -> Iterator[Frame]:
 
 def _origin(recording: Path, settings: Settings) -> dict[str, Any]:
     """What a result's first line says about where it comes from; engines only differ in digits."""
-    weights = {"centernet": centernet_weights(settings.centernet), "a2j": a2j_weights(settings.a2j)}
+    weights = _weights(settings)
     options = {
         "max_hands": settings.max_hands,
         "track": settings.track,
@@ -208,13 +215,21 @@ def _origin(recording: Path, settings: Settings) -> dict[str, Any]:
     return {"source": os.path.abspath(recording), "size": _size(recording), "options": options}
 
 
+def _weights(settings: Settings) -> dict[str, Path]:
+    return {"centernet": centernet_weights(settings.centernet), "a2j": a2j_weights(settings.a2j)}
+
+
 @lru_cache(maxsize=2)
 def _digest(weights: Path) -> str:
-    """Of the file as it is when it is asked for first."""
+    """Of the file as it is when it is asked for first.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         return hashlib.sha256(weights.read_bytes()).hexdigest()
     except OSError as error:
-        raise HandPoseError(f"{weights} cannot be read ({error.strerror}): name other weights") from None
+        raise UsageError(f"{weights} cannot be read ({error.strerror}): name other weights") from None
 
 
 def _size(recording: Path) -> int:
@@ -227,6 +242,17 @@ def _size(recording: Path) -> int:
         raise SourceError(
             f"{recording} cannot be read ({error.strerror}): look for it, or leave it out"
         ) from None
+
+
+def _check_name(output: Path, recording: Path) -> None:
+    """Raises UsageError if a result's name is longer than the system allows."""
+    try:
+        os.lstat(_incomplete_path(output))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(
+                f"the name of {recording} is too long for those of its results: give it a shorter one"
+            ) from None
 
 
 def _check_finished(output: Path, recording: Path, settings: Settings) -> None:
@@ -283,7 +309,7 @@ def _check(recordings: Sequence[Path], settings: Settings) -> None:
     """Before anything is started.
 
     Raises:
-        UsageError: recordings of one name, or a folder that cannot be written.
+        UsageError: recordings of one name, weights that cannot be read, or a folder that cannot be written.
     """
     for recording in recordings:
         if output_path(recording, settings).stem.endswith(_INCOMPLETE):
@@ -292,6 +318,8 @@ def _check(recordings: Sequence[Path], settings: Settings) -> None:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise UsageError(f"two recordings would both become {twice[0]}: give them different names")
+    for weights in _weights(settings).values():
+        _digest(weights)
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -327,7 +355,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 all is done, 1 some recordings failed, 2 wrong use, 130 after Ctrl-C.",
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="FILE.mkv or a folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--out", type=given_path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the networks")
     parser.add_argument(

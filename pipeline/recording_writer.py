@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
 from pipeline.cameras.folder import TIMESTAMPS, read_camera, read_stamps, whole_lines
-from pipeline.errors import HandPoseError, SourceError, UsageError
+from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
+from pipeline.outputs import check_writable, write_errors
 from pipeline.pyav import av
 
 _FOLDERS = ("annotation", "casted_ir_image", "depth_image", "ir_image", "rgb_image")
@@ -106,8 +107,7 @@ class MatroskaRecorder(Recorder):
             raise UsageError(f"an Azure Kinect recording has 5, 15 or 30 frames a second, not {fps}")
         if os.path.exists(path):  # pathlib's would raise below a locked folder
             raise UsageError(f"{path} exists already: give the name of a new recording")
-        if not os.access(path.parent, os.W_OK):
-            raise UsageError(f"cannot write {path}: give a name in a folder that can be written")
+        check_writable(path)
         self._camera, self._fps = camera, fps
         self._mode = modes[camera.width, camera.height]
         self._container: Any = None
@@ -119,42 +119,40 @@ class MatroskaRecorder(Recorder):
         """Keep a frame. The first decides whether the recording has infrared; later ones may lack it.
 
         Raises:
-            HandPoseError: another camera's frame, the first infrared after the first frame, or the disk is
-                full.
+            HandPoseError: another camera's frame, the first infrared after the first frame, or the file
+                cannot be written.
         """
         if frame.camera != self._camera:
             raise HandPoseError(f"{self.path} holds frames of one camera: start another recording")
+        if frame.ir is not None and self._tracks and "IR" not in self._tracks:
+            raise HandPoseError(f"{self.path} began without infrared: start another recording")
         try:
-            if self._container is None:
-                self._open(frame)
-            if frame.ir is not None and "IR" not in self._tracks:
-                raise HandPoseError(f"{self.path} began without infrared: start another recording")
-            time_ms = max(round((frame.timestamp_us - self._start_us) / 1000), self._last_ms + 1)
-            self._last_ms = time_ms
-            for name, image in (("DEPTH", frame.depth), ("IR", frame.ir)):
-                if image is not None and name in self._tracks:
-                    self._container.mux(self._packet(self._tracks[name], image, time_ms))
-        except (av.FFmpegError, OSError):
+            with write_errors(self.path):
+                self._write(frame)
+        except HandPoseError:
             with suppress(HandPoseError):
                 self.close()
-            raise self._disk_full() from None
+            raise
         self.frames += 1
 
     def close(self) -> None:
         container, self._container = self._container, None
         if container is None:
             return
-        try:
-            container.close()
-        except (av.FFmpegError, OSError):
-            raise self._disk_full() from None
-        finally:
-            self._file.close()
+        with write_errors(self.path):
+            try:
+                container.close()
+            finally:
+                self._file.close()
 
-    def _disk_full(self) -> HandPoseError:
-        return HandPoseError(
-            f"{self.path} cannot be written any more, {self.frames} frames are in it: make room on the disk"
-        )
+    def _write(self, frame: Frame) -> None:
+        if self._container is None:
+            self._open(frame)
+        time_ms = max(round((frame.timestamp_us - self._start_us) / 1000), self._last_ms + 1)
+        self._last_ms = time_ms
+        for name, image in (("DEPTH", frame.depth), ("IR", frame.ir)):
+            if image is not None:
+                self._container.mux(self._packet(self._tracks[name], image, time_ms))
 
     def _open(self, first: Frame) -> None:
         self._start_us = first.timestamp_us
@@ -230,7 +228,7 @@ class FolderRecorder(Recorder):
         camera: its geometry, which must be that of the frames in the folder.
 
     Raises:
-        UsageError: it cannot be written, or holds frames of another camera.
+        UsageError: it cannot be written, its camera.json is broken, or it holds frames of another camera.
     """
 
     def __init__(self, path: Path, camera: DepthCamera) -> None:
@@ -244,7 +242,8 @@ class FolderRecorder(Recorder):
                 int(f.stem) for name in _FOLDERS for f in (path / name).iterdir() if f.stem.isdecimal()
             ]
         except OSError as error:
-            raise UsageError(f"cannot record to {path} ({error.strerror}): give another folder") from None
+            reason = f"{error.strerror}: {error.filename}"
+            raise UsageError(f"cannot record to {path} ({reason}): give another folder") from None
         self._next = max(numbers, default=-1) + 1
         self._camera = camera
         self._first_us, self._later_us = self._end_of_times(), 0
@@ -253,7 +252,7 @@ class FolderRecorder(Recorder):
         """Keep a frame. The depth image is written last: a frame that has one is whole.
 
         Raises:
-            HandPoseError: another camera's frame, or the disk is full.
+            HandPoseError: another camera's frame, or an image cannot be written.
         """
         if frame.camera != self._camera:
             raise HandPoseError(f"{self.path} holds frames of one camera: give another folder")
@@ -273,31 +272,21 @@ class FolderRecorder(Recorder):
         path = self.path / TIMESTAMPS
         if not self.frames:  # the camera's clock may have begun anew
             self._later_us = max(0, self._first_us - timestamp_us)
-        try:
-            with path.open("a", encoding="ascii") as stamps:
-                stamps.write(f"{self._next:07d},{timestamp_us + self._later_us}\n")
-        except OSError as error:
-            raise self._unwritable(path, error) from None
+        with write_errors(path), path.open("a", encoding="ascii") as stamps:
+            stamps.write(f"{self._next:07d},{timestamp_us + self._later_us}\n")
 
     def _end_of_times(self) -> int:
         """Microseconds at which frames that are added may begin."""
         stamps = read_stamps(self.path)
         return max(stamps.values()) + _GAP_US if stamps else self._next * _GAP_US
 
-    def _unwritable(self, path: Path, error: OSError) -> HandPoseError:
-        return HandPoseError(
-            f"{path} cannot be written ({error.strerror}) after {self.frames} frames: make room"
-        )
-
     def _write(self, folder: str, name: str, image: NDArray[Any]) -> None:
         path = self.path / folder / name
         data = cv2.imencode(".png", image, _FAST_PNG)[1]
         unfinished = path.with_suffix(".part")
-        try:
+        with write_errors(path):
             unfinished.write_bytes(data.tobytes())
             unfinished.replace(path)
-        except OSError as error:
-            raise self._unwritable(path, error) from None
 
     def _keep_camera(self, camera: DepthCamera) -> None:
         fields: dict[str, Any] = {
@@ -316,10 +305,7 @@ class FolderRecorder(Recorder):
         if not path.exists():
             path.write_text(json.dumps(fields, indent=2) + "\n")
             return
-        try:
-            known, unit = read_camera(path)
-        except SourceError:
-            known, unit = None, 0.0
+        known, unit = read_camera(path)
         alike = (camera, replace(camera, metric_radius=None))  # it may have been written without the radius
         if known not in alike or unit != 1:
             raise UsageError(f"{self.path} holds frames of another camera: give another folder")

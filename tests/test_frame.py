@@ -131,8 +131,9 @@ def test_a_lens_may_come_as_opencv_gives_it(length: int) -> None:
 
 
 def test_intrinsics_are_numbers() -> None:
-    with pytest.raises(TypeError, match="intrinsics must be numbers"):
-        DepthCamera(640, 576, "500", 500.0, 320.0, 288.0)  # type: ignore[arg-type]
+    for size, focal in ((640, "500"), ("640", 500.0)):
+        with pytest.raises(TypeError, match="intrinsics must be numbers"):
+            DepthCamera(size, 576, focal, 500.0, 320.0, 288.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="distortion must be numbers"):
         DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, ("0.1", 0, 0, 0))  # type: ignore[arg-type]
 
@@ -141,6 +142,12 @@ def test_intrinsics_are_numbers() -> None:
     "change",
     [
         {"width": 0},
+        {"width": np.nan},
+        {"height": 640.5},
+        {"width": 10**400},
+        {"cy": -(10**400)},
+        {"distortion": (0, 0, 0, 10**400)},
+        {"metric_radius": 10**400},
         {"fx": 0.0},
         {"fy": -1.0},
         {"cx": np.nan},

@@ -234,7 +234,31 @@ def test_wrong_use_is_told_before_anything_is_done(
     (tmp_path / "file").write_text("")
     assert main([twice[0], "--out", str(tmp_path / "file"), *weights]) == 2
     with pytest.raises(SystemExit, match="2"):
+        main([twice[0], "--out", ""])
+    with pytest.raises(SystemExit, match="2"):
         main(["--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("network", ["--centernet", "--a2j"])
+def test_missing_weights_are_told_once_before_anything_is_done(
+    network: str, tmp_path: Path, weights: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = [str(write_folder(tmp_path / name, 1)) for name in ("one", "two")]
+    missing = tmp_path / "none.pth"
+    assert main([*recordings, "--out", str(tmp_path / "out"), *weights, network, str(missing)]) == 2
+    assert capsys.readouterr().err == (
+        f"{missing} cannot be read (No such file or directory): name other weights\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("length", [240, 250])
+def test_a_name_too_long_for_its_results_is_told(length: int, tmp_path: Path, weights: list[str]) -> None:
+    folder = write_folder(tmp_path / ("x" * length), 1)
+    outcome = process(folder, settings(tmp_path, weights))
+    assert outcome.error == (
+        f"the name of {folder} is too long for those of its results: give it a shorter one"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.cameras.base import Camera
 from pipeline.cameras.calibration import LensMask
 from pipeline.errors import HandPoseError, SourceError
-from pipeline.frame import DepthCamera, Frame
+from pipeline.frame import DepthCamera, Frame, as_float
 
 TIMESTAMPS = "timestamps.csv"
 _FPS = 30  # where nothing tells the time
@@ -119,7 +119,11 @@ def _millimetre_table(depth_unit_mm: float) -> NDArray[np.uint16]:
 
 
 def read_camera(path: Path) -> tuple[DepthCamera, float]:
-    """Geometry and depth unit (mm) from camera.json."""
+    """Geometry and depth unit (mm) from camera.json.
+
+    Raises:
+        SourceError: it cannot be used.
+    """
     try:
         fields = json.loads(path.read_bytes())
         if not isinstance(fields, dict):
@@ -192,13 +196,10 @@ def _number(fields: dict[str, Any], name: str) -> float:
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, found {str(value)[:40]!r}")
-    try:
-        value = float(value)
-    except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
+    number = as_float(value)
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite")
-    return value
+    return number
 
 
 def _distortion(values: object) -> tuple[float, ...] | None:

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_split(out, train, validation, label_map(annotations, options.classes))
     boxes = sum(len(annotation.boxes) for annotation in annotations)
     print(f"{len(train)} images to train and {len(validation)} to validate, {boxes} boxes: {out}")
+    if options.validation and not validation:
+        print("to have some to validate, annotate more frames or give a larger --validation", file=sys.stderr)
     return 0
 
 
@@ -52,15 +54,16 @@ def split(
             on both sides.
 
     Raises:
-        UsageError: a share or block that makes no sense.
+        UsageError: a share, seed or block that makes no sense.
     """
-    if not 0 <= share < 1 or block < 1:
+    if not 0 <= share < 1 or block < 1 or seed < 0:
         raise UsageError(
-            f"cannot split off a share of {share} in blocks of {block}: use 0 to 1, and at least 1"
+            f"cannot split off a share of {share} in blocks of {block} with seed {seed}: "
+            "use 0 to 1, at least 1, and a seed from 0 on"
         )
     count, fewer = len(annotations), min(share, 1 - share)
     # As many as make the smaller side of whole blocks; they are of even size.
-    blocks = min(count, round(math.ceil(fewer * count / block) / fewer)) if fewer else 1
+    blocks = round(min(count, math.ceil(fewer * count / block) / fewer)) if fewer else 1
     order = np.random.default_rng(seed).permutation(blocks)
     chosen = set(order[: round(share * blocks)].tolist())
     validates = [k * blocks // count in chosen for k in range(count)]

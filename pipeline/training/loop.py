@@ -111,6 +111,7 @@ class Training:
             HandPoseError: the loss or the weights are no finite numbers any more; what was saved stays.
         """
         try:
+            self.folder.open_events()
             return self._steps()
         finally:
             self.folder.close()

@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 from tqdm import tqdm
 
 from pipeline.cameras import Camera, open_camera
+from pipeline.command_line import given_path
 from pipeline.constants import AZURE_FPS
 from pipeline.errors import UsageError, command
 from pipeline.recording_writer import Recorder, open_recorder
@@ -29,15 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.frames is not None and options.frames < 1:
         raise UsageError(f"cannot record {options.frames} frames: --frames needs at least 1")
-    with (
-        suppress(KeyboardInterrupt),
-        open_camera(options.source) as camera,
-        open_recorder(options.out, camera.camera, options.fps) as recorder,
-    ):
-        try:
-            record(camera, recorder, options.frames)
-        finally:
-            print(f"{recorder.frames} frames recorded, {camera.dropped} dropped: {options.out}")
+    recorded = 0
+    try:
+        with (
+            open_camera(options.source) as camera,
+            open_recorder(options.out, camera.camera, options.fps) as recorder,
+        ):
+            try:
+                record(camera, recorder, options.frames)
+            finally:
+                recorded = recorder.frames
+                if recorded:
+                    print(f"{recorded} frames recorded, {camera.dropped} dropped: {options.out}")
+    except KeyboardInterrupt:
+        if not recorded:
+            print("stopped before the first frame: nothing was recorded", file=sys.stderr)
+            raise
     return 0
 
 
@@ -53,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="FILE.mkv or a folder")
+    parser.add_argument("out", type=given_path, metavar="OUT", help="FILE.mkv or a folder")
     parser.add_argument("--source", default="azure", help="azure, demo, a recording or a folder of frames")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many (default: go on)")
     parser.add_argument(

@@ -42,7 +42,13 @@ class RunFolder:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{path} cannot be made ({error.strerror}): give another --out.") from None
-        self._events = _events(path) if tensorboard and writes else None
+        self._tensorboard = tensorboard and writes
+        self._events: Any = None
+
+    def open_events(self) -> None:
+        """Begins what TensorBoard reads: once it is sure that the run goes on."""
+        if self._tensorboard:
+            self._events = _events(self.path)
 
     def state(self) -> dict[str, Any]:
         """The saved state of the run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -43,7 +44,7 @@ class Siblings(nn.Module, Generic[Network]):
 
 
 def check_start(init: Sequence[Path] | None, shape: Mapping[str, object]) -> None:
-    """Raises UsageError for weights to start from that leave open what the networks are.
+    """Raises UsageError for weights to start from that leave open what the networks are, or are the same.
 
     Args:
         init: files of the standard network and of the light one.
@@ -59,6 +60,10 @@ def check_start(init: Sequence[Path] | None, shape: Mapping[str, object]) -> Non
         )
     if len(init) > len(NAMES):
         raise UsageError(f"--init takes one file or two, found {len(init)}")
+    if len({os.path.realpath(path) for path in init}) < len(init):
+        raise UsageError(
+            f"--init names {init[0]} twice: give the light network as its second file, or one file"
+        )
 
 
 def check_single(init: Sequence[Path] | None, light: object) -> None:

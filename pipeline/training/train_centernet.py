@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 
@@ -27,6 +28,7 @@ from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
 from pipeline.training.siblings import Siblings, check_alike, check_lighter, check_single, check_start
 
+_STEP_PX = 32  # CenterNet reads images whose sides are multiples of it
 PRESETS = {
     "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
     "cuda": {"batch": 64, "replay": 3, "block": 512, "width": 1.0, "lr": 1e-3},
@@ -135,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own.add_argument("--mix", type=float, default=0.5, help="share of rendered scenes in each step (0: none)")
     own.add_argument("--loss", choices=("logistic", "mse"), default="logistic", help="of the heat maps")
     arguments = parser.parse_args(argv)
+    _check_stages(arguments.stages)
     data = data_choice(parser, arguments.data, ["real"])
     check_start(arguments.init, {name: getattr(arguments, name) for name in ("width", "light", "channels")})
     if data.kind is not None:
@@ -150,6 +153,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return make_recorded_task(given, place, data)
 
     return train(arguments, PRESETS, recorded_task, ("data", "replay", "block", "mix", "loss", "channels"))
+
+
+def _check_stages(stages: Sequence[tuple[float, int]]) -> None:
+    """Raises UsageError for windows that CenterNet does not read, or that do not follow each other."""
+    largest = scene_contract().size
+    wrong = [side for _, side in stages if not 0 < side <= largest or side % _STEP_PX]
+    if wrong:
+        raise UsageError(
+            f"a window of {wrong[0]} px does not fit: give --stages sides in steps of {_STEP_PX} px, "
+            f"{largest} at most"
+        )
+    shares = [share for share, _ in stages]
+    if not all(0 <= share <= 1 for share in shares) or any(a >= b for a, b in pairwise(shares)):
+        raise UsageError(
+            f"the shares of --stages are {', '.join(f'{share:g}' for share in shares)}: let them rise, "
+            "within 0 to 1"
+        )
 
 
 def _stages(text: str) -> tuple[tuple[float, int], ...]:

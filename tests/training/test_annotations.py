@@ -109,8 +109,10 @@ def test_split_is_the_same_again_and_blocks_stay_together() -> None:
     assert len({n // 10 for n in numbers}) == 2
     assert len(numbers) == 20
     assert not split(hands, 0.0)[1]
-    with pytest.raises(UsageError, match="cannot split"):
-        split(hands, 1.5)
+    for impossible in ({"share": 1.5}, {"seed": -1}, {"block": 0}):
+        with pytest.raises(UsageError, match="cannot split"):
+            split(hands, **impossible)
+    assert not split(hands, 1e-320)[1]
 
 
 def test_neighbours_in_a_recording_do_not_stand_on_both_sides() -> None:
@@ -165,6 +167,18 @@ def test_recorded_folder_becomes_train_and_val(tmp_path: Path, capsys: pytest.Ca
     assert sorted(len(entry["boxes"]) for entry in train + validation) == [0] + [1] * 9
     assert "9 images to train and 1 to validate" in capsys.readouterr().out
     assert {a.image for a in read_annotations(tmp_path / "train.json")} == {e["img_path"][-5:] for e in train}
+
+
+@pytest.mark.parametrize(("share", "hint"), [("0.1", "a larger --validation"), ("0.5", ""), ("0", "")])
+def test_too_few_images_to_validate_with_are_told(
+    share: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        write_voc(tmp_path / f"{n}.xml", annotation(f"{n}.png"))
+    assert main([str(tmp_path), "--validation", share]) == 0
+    told = capsys.readouterr().err
+    assert hint in told
+    assert bool(hint) == bool(told)
 
 
 def test_detections_become_annotations_and_corrected_ones_stay(tmp_path: Path) -> None:

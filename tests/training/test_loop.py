@@ -199,8 +199,10 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_options(tmp_path: P
     Training(LineTask(), options(tmp_path / "run", steps=2), CPU).run()
     with pytest.raises(UsageError, match="--resume"):
         Training(LineTask(), options(tmp_path / "run"), CPU)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match="--lr"):
-        Training(LineTask(), options(tmp_path / "run", resume=True, lr=0.5), CPU)
+        Training(LineTask(), options(tmp_path / "run", resume=True, lr=0.5, tensorboard=True), CPU)
+    assert sorted(tmp_path.rglob("*")) == before  # no empty file for TensorBoard either
     (tmp_path / "run" / "state.pth").write_bytes(b"cut off")
     with pytest.raises(UsageError, match="damaged"):
         Training(LineTask(), options(tmp_path / "run", resume=True), CPU)

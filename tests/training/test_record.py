@@ -20,6 +20,7 @@ from pipeline.constants import ROOT
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
 from pipeline.recording_writer import FolderRecorder, open_recorder
+from pipeline.training import record
 from pipeline.training.record import main
 
 # Size of NFOV_2X2BINNED, which the Azure Kinect's recordings know.
@@ -205,8 +206,12 @@ def test_frames_of_another_camera_are_refused(tmp_path: Path) -> None:
         recorder = open_recorder(tmp_path / name, CAMERA)
         with pytest.raises(HandPoseError, match="frames of one camera"):
             recorder.add_frame(next(synthetic_frames(1, other)))
+
+
+def test_a_broken_camera_json_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "set", count=1)
     (tmp_path / "set" / "camera.json").write_text("{")
-    with pytest.raises(UsageError, match="holds frames of another camera"):
+    with pytest.raises(UsageError, match=r"camera\.json cannot be used"):
         open_recorder(tmp_path / "set", CAMERA)
 
 
@@ -251,11 +256,25 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
         open_recorder(tmp_path / "clip.mkv", CAMERA)
-    with pytest.raises(UsageError, match="cannot write"):
-        open_recorder(tmp_path / "none" / "clip.mkv", CAMERA)
-    with pytest.raises(UsageError, match="cannot record to"):
+    for name in ("none", "file"):
+        with pytest.raises(UsageError, match=rf"there is no folder .*{name} to write in"):
+            open_recorder(tmp_path / name / "clip.mkv", CAMERA)
+    with pytest.raises(UsageError, match=r"cannot record to .*Not a directory"):
         open_recorder(tmp_path / "file", CAMERA)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "depth_image").write_text("mine")
+    with pytest.raises(UsageError, match=r"cannot record to .*File exists: .*depth_image"):
+        open_recorder(tmp_path / "set", CAMERA)
     assert (tmp_path / "clip.mkv").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "reason"), [("set", "is a directory"), ("clip.mkv", "file exists")])
+def test_why_a_frame_cannot_be_written_is_told(name: str, reason: str, tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path / name, CAMERA)
+    (tmp_path / "set" / "timestamps.csv").mkdir(parents=True)  # something is in the file's place
+    (tmp_path / "clip.mkv").touch()
+    with pytest.raises(HandPoseError, match=f"cannot write .*{name}.*: {reason}, check the place"):
+        recorder.add_frame(next(synthetic_frames(1)))
 
 
 FULL_DISK = """
@@ -279,7 +298,7 @@ def test_a_full_disk_is_told_and_what_was_written_opens(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip().endswith("make room on the disk")
+    assert run.stdout.strip().endswith("free some space")
     assert run.stderr == ""
     first = next(iter(open_camera(path)))
     np.testing.assert_array_equal(first.depth, next(synthetic_frames(1)).depth)
@@ -301,3 +320,47 @@ def test_wrong_use_is_one_sentence(
     assert main([*call[:-1], str(tmp_path / call[-1])]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--source", "demo", "--frames", "1", ""])
+    assert list(tmp_path.iterdir()) == []
+
+
+class Stopped:
+    """A source before which Ctrl-C is pressed: as it is opened, or when some frames came."""
+
+    camera, dropped = CAMERA, 0
+
+    def __init__(self, count: int | None) -> None:
+        if count is None:
+            raise KeyboardInterrupt
+        self._count = count
+
+    def __enter__(self) -> Stopped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from synthetic_frames(self._count)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("count", "code"), [(None, 130), (0, 130), (2, 0)])
+def test_ctrl_c_ends_a_recording_and_tells_if_there_is_none(
+    count: int | None,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(record, "open_camera", lambda _: Stopped(count))
+    assert main([str(tmp_path / "clip.mkv")]) == code
+    told = capsys.readouterr()
+    assert ("nothing was recorded" in told.err) == bool(code)
+    assert told.out.startswith("2 frames recorded") == (not code)
+    assert (tmp_path / "clip.mkv").exists() == (not code)

@@ -84,29 +84,52 @@ def test_a_run_is_resumed_only_with_the_network_and_windows_it_began_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--device", "cpu"]
-    call = [*run, "--out", str(tmp_path / "run"), "--width", "0.125", "--stages", "2:64"]
+    call = [*run, "--out", str(tmp_path / "run"), "--width", "0.125", "--stages", "1:64"]
     assert train_centernet.main([*call, "--steps", "1"]) == 0
     for other, told in (
         (["--width", "0.25"], "is of another network"),
-        (["--stages", "1.5:96,2:64"], "has --stages 2.0:64:"),
+        (["--stages", "0.5:96,1:64"], "has --stages 1.0:64:"),
         (["--channels", "depth"], "has --channels fused:"),
     ):
         assert train_centernet.main([*call, *other, "--steps", "2", "--resume"]) == 2
         assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        ("0.5:100", "a window of 100 px does not fit"),
+        ("0.5:128,0.9:352", "a window of 352 px does not fit"),
+        ("0.5:0", "a window of 0 px does not fit"),
+        ("0.5:-32", "a window of -32 px does not fit"),
+        ("1.5:128", "shares of --stages are 1.5:"),
+        ("-0.5:128", "shares of --stages are -0.5:"),
+        ("nan:128", "shares of --stages are nan:"),
+        ("0.9:128,0.5:192", "shares of --stages are 0.9, 0.5:"),
+        ("0.5:128,0.5:192", "shares of --stages are 0.5, 0.5:"),
+    ],
+)
+def test_windows_fit_the_network_and_follow_each_other(
+    stages: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run"), f"--stages={stages}"]
+    assert train_centernet.main(call) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_may_do_without_infrared(tmp_path: Path) -> None:
     run = ["--batch", "2", "--replay", "1", "--block", "2", "--held-out", "2", "--device", "cpu"]
-    call = [*run, "--out", str(tmp_path), "--width", "0.125", "--stages", "2:64", "--channels", "depth"]
+    call = [*run, "--out", str(tmp_path), "--width", "0.125", "--stages", "1:64", "--channels", "depth"]
     assert train_centernet.main([*call, "--steps", "1"]) == 0
     contract = load_centernet(tmp_path / "last.pth").contract
     depth, ir = np.random.default_rng(0).integers(0, 3000, (2, 64, 64)).astype(np.uint16)
     assert np.array_equal(detector_input(depth, ir, contract), detector_input(depth, None, contract))
-    call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth"), "--stages", "2:64"]
+    call = [*run, "--out", str(tmp_path / "more"), "--init", str(tmp_path / "last.pth"), "--stages", "1:64"]
     assert train_centernet.main([*call, "--steps", "1", "--channels", "fused"]) == 2  # the weights tell
     assert train_centernet.main([*call, "--steps", "1"]) == 0
     cut_short(tmp_path / "more", 2)
-    resumed = [*run, "--out", str(tmp_path / "more"), "--stages", "2:64", "--steps", "2", "--resume"]
+    resumed = [*run, "--out", str(tmp_path / "more"), "--stages", "1:64", "--steps", "2", "--resume"]
     assert train_centernet.main(resumed) == 2  # it is not fused
     assert train_centernet.main([*resumed, "--channels", "depth", "--width", "0.125"]) == 0
 

@@ -44,6 +44,7 @@ def test_none_and_three_are_refused() -> None:
         (["--init", "a", "--light", "0.375:96"], "leave --light out"),
         (["--init", "a", "--width", "0.5"], "leave --width out"),
         (["--init", "a", "b", "c"], "one file or two"),
+        (["--init", "a", "./a"], "names a twice"),
     ],
 )
 def test_weights_to_start_from_tell_the_networks_shapes(
