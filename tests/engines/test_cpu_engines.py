@@ -147,6 +147,18 @@ def test_eight_bits_are_taken_where_they_are_proven_for_these_weights(
     assert "float32" in OpenVinoEngine(spec).name
 
 
+def test_models_in_8_bits_of_earlier_proofs_and_weights_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    for seed in range(6):
+        spec = EngineSpec(two_heads(seed), SHAPE, max_batch=1, checkpoint=tmp_path / "hands.pth")
+        ranges = tuple(measure_ranges(spec.module, noise(8)))
+        write_proofs(spec, {"int8": Proof(True, {}, {}, ranges)})
+        assert "int8" in OpenVinoEngine(spec).name
+    assert len(list(tmp_path.glob("*.engine"))) == 4
+
+
 @pytest.mark.parametrize(
     "broken",
     [
