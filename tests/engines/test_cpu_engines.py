@@ -192,7 +192,15 @@ def test_damaged_proofs_are_told_and_are_none(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("accepted", "true"), ("accepted", 2), ("rest", 5), ("rest", "int4"), ("before", None)],
+    [
+        ("accepted", "true"),
+        ("accepted", 2),
+        ("rest", 5),
+        ("rest", "int4"),
+        ("before", None),
+        ("test", "8"),
+        ("calibration", True),
+    ],
 )
 def test_proofs_of_wrong_types_are_none(tmp_path: Path, name: str, value: object) -> None:
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
@@ -202,6 +210,17 @@ def test_proofs_of_wrong_types_are_none(tmp_path: Path, name: str, value: object
     content["precisions"]["bfloat16"][name] = value
     path.write_text(json.dumps(content))
     assert read_proofs(spec) == {}
+
+
+def test_proofs_that_do_not_tell_their_samples_count(tmp_path: Path) -> None:
+    """As those of earlier versions."""
+    spec, proof = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth"), Proof(True, {}, {})
+    write_proofs(spec, {"bfloat16": proof})
+    path = proof_path(tmp_path / "hands.pth")
+    content = json.loads(path.read_text())
+    del content["precisions"]["bfloat16"]["calibration"], content["precisions"]["bfloat16"]["test"]
+    path.write_text(json.dumps(content))
+    assert read_proofs(spec) == {"bfloat16": proof}
 
 
 def test_proofs_that_cannot_be_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
