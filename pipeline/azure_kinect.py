@@ -101,7 +101,7 @@ def run(options: Options) -> None:
             centernet=options.centernet,
             a2j=options.a2j,
         )
-        view = View(pose.skeleton, pose.engine_name)
+        view = View(pose.skeleton, pose.engine_name, pose)
         summary = RunSummary()
         stack.callback(report, options, summary, camera, camera.dropped)
         outputs: list[JsonLines | VideoFile | Window] = []

@@ -55,16 +55,12 @@ HELP = (
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys, a recording's sign.
-
-    `mode` is a word or two in the line of figures.
-    """
+    """What a picture shows: depth instead of infrared, the 3D panel, the list of keys, a recording's sign."""
 
     depth: bool = False
     panel: bool = True
     help: bool = False
     recording: bool = False
-    mode: str = ""
 
 
 @cache

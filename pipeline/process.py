@@ -108,10 +108,14 @@ def process_all(
     were in work then a process of its own.
     """
     work, waiting = partial(process, settings=settings), deque(dict.fromkeys(recordings))
+
+    def clean_up(recording: Path) -> None:
+        _remove_leftovers(output_path(recording, settings))
+
     while waiting:
-        suspects = yield from until_broken(work, waiting, workers)
+        suspects = yield from until_broken(work, waiting, workers, clean_up)
         for recording in suspects:
-            if (yield from until_broken(work, deque([recording]), 1)):
+            if (yield from until_broken(work, deque([recording]), 1, clean_up)):
                 reason = f"{recording} ended its process: memory may be short, or the file is broken"
                 yield Outcome(recording, output_path(recording, settings), error=reason)
 
@@ -189,9 +193,9 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
 
 def _remove_leftovers(output: Path) -> None:
     """Parts of runs that were killed. One that is still at work ends in an error, never in a mixed file."""
-    for path in output.parent.iterdir():
-        if re.fullmatch(re.escape(output.stem) + r"\.\d+\.part", path.name):
-            with suppress(OSError):
+    with suppress(OSError):
+        for path in output.parent.iterdir():
+            if re.fullmatch(re.escape(output.stem) + r"\.\d+\.part", path.name):
                 path.unlink()
 
 

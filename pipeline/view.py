@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -72,21 +73,35 @@ def compose(
     return image
 
 
+class Switches(Protocol):
+    """Whether hands are tracked from frame to frame, and whether their joints are filtered then."""
+
+    track: bool
+    smooth: bool
+
+
 class View:
     """Makes pictures of successive results: remembers where the 3D panel looks from, and the frame rate.
+
+    Args:
+        skeleton: of the hands.
+        engine: its name stands in the line of figures.
+        switches: of what makes the results; how they are set stands there as well.
 
     Attributes:
         seconds: between the last two frames, by the camera's clock.
     """
 
-    def __init__(self, skeleton: Skeleton, engine: str) -> None:
+    def __init__(self, skeleton: Skeleton, engine: str, switches: Switches) -> None:
         self.seconds = _FRAME_S
         self._skeleton = skeleton
         self._engine = engine
+        self._switches = switches
         self._rate = FrameRate()
         self._last_us: int | None = None
         self._viewpoint: Viewpoint | None = None
         self._trails = Trails(skeleton)
+        self._drawn: dict[tuple[Result, ViewOptions, str], Image] = {}  # the last picture
 
     def advance(self, result: Result) -> None:
         """To be called once for each result, before its pictures are made."""
@@ -98,11 +113,26 @@ class View:
         self._trails.advance(result.hands)
 
     def picture(self, result: Result, options: ViewOptions) -> Image:
+        """The result that was last advanced to; drawn once for all who ask alike: they leave it as it is.
+
+        Returns:
+            (h, w, 3): see `compose`.
+        """
+        asked = result, options, self._mode()
+        if asked not in self._drawn:
+            self._drawn = {asked: self._draw(*asked)}
+        return self._drawn[asked]
+
+    def _mode(self) -> str:
+        switches = self._switches
+        return "tracking" + ", filter" * switches.smooth if switches.track else "each frame for itself"
+
+    def _draw(self, result: Result, options: ViewOptions, mode: str) -> Image:
         times = result.times
         status = (
             f"{self._rate}   detect {times.detect_ms:.1f}  pose {times.pose_ms:.1f}  "
             f"total {times.total_ms:.1f} ms   {self._engine}   "
-            f"{'depth' if options.depth else 'infrared'}   {options.mode}"
+            f"{'depth' if options.depth else 'infrared'}   {mode}"
         )
         return compose(
             result.frame,

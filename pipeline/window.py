@@ -8,14 +8,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 
 from pipeline.drawing import Image, ViewOptions
 from pipeline.result import Result
 from pipeline.takes import Takes
-from pipeline.view import View
+from pipeline.view import Switches, View
 
 TITLE = "3D hand pose"
 _ESCAPE, _SPACE = 27, 32
@@ -41,13 +40,6 @@ def display_problem() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return "the display does not answer"
     return None if probe.returncode == 0 else "OpenCV cannot open a window on this display"
-
-
-class Switches(Protocol):
-    """Whether hands are tracked from frame to frame, and whether their joints are filtered then."""
-
-    track: bool
-    smooth: bool
 
 
 class Window:
@@ -106,10 +98,7 @@ class Window:
         return max(1, int(1000 * (self._due - now)))
 
     def _show(self, result: Result) -> Image:
-        switches = self._switches
-        mode = "tracking" + ", filter" * switches.smooth if switches.track else "each frame for itself"
-        options = replace(self._options, recording=self._takes.recording, mode=mode)
-        picture = self._view.picture(result, options)
+        picture = self._view.picture(result, replace(self._options, recording=self._takes.recording))
         if picture.shape != self._size:
             self._size = picture.shape
             cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -21,7 +21,10 @@ _WAKE_S = 0.3
 
 
 def until_broken(
-    work: Callable[[Task], Result], waiting: deque[Task], workers: int
+    work: Callable[[Task], Result],
+    waiting: deque[Task],
+    workers: int,
+    clean_up: Callable[[Task], object],
 ) -> Generator[Result, None, list[Task]]:
     """Results of tasks, which are taken from those that wait, as they are done, until a process ends.
 
@@ -29,13 +32,21 @@ def until_broken(
         work: can be pickled, as tasks and results can.
         waiting: is left with the tasks that were not begun.
         workers: processes.
+        clean_up: what is called with each task whose process was ended at work, by itself or by a stop here.
 
     Returns:
         The tasks that were in work when a process ended; none if all are done.
     """
     working: dict[Future[Result], Task] = {}
     done: SimpleQueue[Future[Result]] = SimpleQueue()
-    with worker_pool(min(workers, len(waiting))) as pool:
+
+    def clean_all_up() -> None:
+        for task in working.values():
+            clean_up(task)
+
+    with ExitStack() as stack:
+        stack.callback(clean_all_up)  # last: when the processes have ended
+        pool = stack.enter_context(worker_pool(min(workers, len(waiting))))
         while waiting or working:
             try:
                 while waiting and len(working) < workers:
@@ -73,8 +84,11 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - others:
+        children = set(multiprocessing.active_children()) - others
+        for child in children:
             child.terminate()
+        for child in children:
+            child.join()
         raise
     finally:
         pool.shutdown()

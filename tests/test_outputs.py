@@ -149,7 +149,7 @@ def test_a_folder_without_permission_is_refused_before_the_run(tmp_path: Path) -
 
 
 def _write_video(path: Path, *results: Result) -> None:
-    view = View(HAND_21, "torch")
+    view = View(HAND_21, "torch", ScriptedPose())
     video = VideoFile(path, view)
     for result in results:
         view.advance(result)
@@ -167,7 +167,7 @@ def test_video_keeps_the_cameras_time_and_shows_the_view(tmp_path: Path) -> None
     _write_video(tmp_path / "a.mp4", *results)
     frames = _read_video(tmp_path / "a.mp4")
     assert [frame.time for frame in frames] == pytest.approx([0, 1 / 30, 2 / 30, 5 / 30], abs=1e-3)
-    view = View(HAND_21, "torch")
+    view = View(HAND_21, "torch", ScriptedPose())
     view.advance(results[0])
     from pipeline.drawing import ViewOptions
 
@@ -193,8 +193,9 @@ from pathlib import Path
 from pipeline.hand import HAND_21
 from pipeline.outputs import JsonLines, VideoFile
 from pipeline.view import View
+from tests.scripted import ScriptedPose
 from tests.test_outputs import CAMERA, _result
-view = View(HAND_21, "torch")
+view = View(HAND_21, "torch", ScriptedPose())
 outputs = [JsonLines(Path(sys.argv[1]), HAND_21, CAMERA, "torch"), VideoFile(Path(sys.argv[2]), view)]
 for index in itertools.count():
     result = _result(index)

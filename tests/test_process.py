@@ -171,11 +171,13 @@ def test_only_what_was_in_work_is_suspected_of_ending_a_process(
 
     monkeypatch.setattr(pipeline.worker_pool, "worker_pool", pool)
     recordings = [tmp_path / str(k) for k in range(10)]
+    (tmp_path / "2.123.part").write_text("cut off")
     outcomes = list(process_all(recordings, Settings(tmp_path), 2))
     assert {outcome.recording for outcome in outcomes} == set(recordings)
     (bad,) = [outcome for outcome in outcomes if outcome.error]
     assert bad.recording.name == "2"
     assert "ended its process" in str(bad.error)
+    assert not list(tmp_path.iterdir())
     assert len(alone) == 1
     assert len(submitted) == len(recordings) + 1  # none but that one is tried twice
 
@@ -294,6 +296,8 @@ def test_signals_end_it_and_leave_no_half_result_and_no_process(
     assert run.returncode in codes
     assert "Traceback" not in told
     assert not (tmp_path / "out" / "clip.jsonl").exists(), told
+    if signal.SIGKILL not in numbers:
+        assert not list((tmp_path / "out").iterdir())
 
 
 def test_ray_maps_it_over_recordings(tmp_path: Path, weights: list[str]) -> None:

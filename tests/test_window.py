@@ -34,7 +34,7 @@ def pose() -> ScriptedPose:
 
 @pytest.fixture
 def shown(keys: list[int], pose: ScriptedPose) -> Iterator[Window]:
-    made = Window(View(HAND_21, "scripted"), pose, paced=False)
+    made = Window(View(HAND_21, "scripted", pose), pose, paced=False)
     yield made
     made.close()
 

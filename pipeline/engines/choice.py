@@ -166,17 +166,17 @@ _OLD_TENSORRT = (
 
 
 def _tensorrt_missing() -> str | None:
-    from pipeline.engines.tensorrt_engine import has_torch2trt, major_version
+    from pipeline.engines.tensorrt_engine import has_torch2trt, import_tensorrt, major_version
 
     try:
-        import tensorrt
-    except Exception:  # the package is a stub where its libraries are missing
+        trt = import_tensorrt()
+    except Exception:
         return _NO_TENSORRT
     if not torch.cuda.is_available():
         return _NO_GPU
-    if major_version(tensorrt) < 10:
-        return None if has_torch2trt(tensorrt) else _OLD_TENSORRT.format(tensorrt.__version__)
-    return None if has_torch2trt(tensorrt) else _onnx_export_missing()
+    if major_version(trt) < 10:
+        return None if has_torch2trt(trt) else _OLD_TENSORRT.format(trt.__version__)
+    return None if has_torch2trt(trt) else _onnx_export_missing()
 
 
 def _make_tensorrt(spec: EngineSpec, device: torch.device) -> Engine:

@@ -32,6 +32,8 @@ class Proof:
         before, after: figures in float32 and in this precision, such as `mean_mm` or `ap50`.
         ranges: of the values that 8 bits round, as `pipeline.engines.eight_bits.measure_ranges` found them.
         rest: precision of what is not in 8 bits.
+        calibration, test: samples that the ranges and the figures were found on; None where the proof does
+            not tell, as of earlier versions.
     """
 
     accepted: bool
@@ -39,6 +41,8 @@ class Proof:
     after: dict[str, float]
     ranges: tuple[tuple[float, float], ...] = ()
     rest: Literal["float32", "bfloat16"] = "float32"
+    calibration: int | None = None
+    test: int | None = None
 
 
 def read_proofs(spec: EngineSpec) -> dict[str, Proof]:
@@ -66,6 +70,8 @@ def _proof(accepted: bool, rest: str, ranges: Sequence[tuple[float, float]], **v
         raise ValueError(f"accepted {accepted!r}, the rest in {rest!r}")
     if not all(isinstance(values[name], dict) for name in ("before", "after")):
         raise ValueError("no figures")
+    if not all(type(values.get(name)) in (int, type(None)) for name in ("calibration", "test")):
+        raise ValueError("samples that are no number")
     pairs = tuple((low, high) for low, high in ranges)
     for number in (number for pair in pairs for number in pair):
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < _LARGEST:

@@ -36,12 +36,10 @@ class TensorRtEngine(StagedEngine):
     """
 
     def __init__(self, spec: EngineSpec, device: torch.device, cache: ModelCache | None = None) -> None:
-        import tensorrt
-
-        self._trt = tensorrt
+        self._trt = import_tensorrt()
         self._spec, self._device = spec, device
         # The largest batch is part of the engine.
-        made_by = f"tensorrt{tensorrt.__version__}-{_gpu(device)}-b{spec.max_batch}"
+        made_by = f"tensorrt{self._trt.__version__}-{_gpu(device)}-b{spec.max_batch}"
         # TensorRT builds and loads on the current GPU.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             (cache or ModelCache(spec)).get("tensorrt-float16", made_by, self._build, self._load)
@@ -86,6 +84,17 @@ class TensorRtEngine(StagedEngine):
         stream = self._stream.cuda_stream if self._stream else 0
         if not self._context.execute_async_v3(stream):
             raise HandPoseError("TensorRT cannot run its engine: free GPU memory, or use --engine torch")
+
+
+def import_tensorrt() -> ModuleType:
+    """The module `tensorrt`.
+
+    Raises:
+        Exception: whatever the package raises where it is a stub, without its libraries.
+    """
+    import tensorrt
+
+    return tensorrt
 
 
 def has_torch2trt(trt: ModuleType) -> bool:

@@ -55,6 +55,7 @@ from pipeline.training.rendered import TEST_SEED, fixed_crops, fixed_scenes
 CALIBRATION_SEED = 0xCA11_0000  # no other command draws from its streams
 MOST_MM = 0.2  # that the mean error of the joints may rise by
 MOST_SHARE = 0.005  # that the average precision, or how often a side or a presence is right, may fall by
+LEAST_TEST = 512  # samples: one crop of a whole person, of half as many, weighs less than MOST_SHARE
 _ERRORS_MM = ("mean_mm", "scene_mm")
 _SHARES = ("ap50", "handedness", "side_first", "side_second", "presence_yes", "presence_no")
 Network = A2J | CenterNet
@@ -98,10 +99,12 @@ def prove(
         test: crops, and half as many crops of whole people, or scenes, of the measurement.
 
     Raises:
-        UsageError: a package is missing, the network does not see metric crops, or the processor has no 8-bit
-            products.
+        UsageError: fewer test samples than `LEAST_TEST`, a package is missing, the network does not see
+            metric crops, or the processor has no 8-bit products.
         OSError: a file cannot be written.
     """
+    if test < LEAST_TEST:
+        raise UsageError(f"{test} test samples prove nothing: give --test {LEAST_TEST} or more")
     if precision == "int8":
         _require_int8()
     spec = spec_of(network, checkpoint=checkpoint)
@@ -112,7 +115,9 @@ def prove(
             ranges = tuple(measure_ranges(spec.module, calibration_inputs(network, calibration)))
             trial = Proof(True, {}, {}, ranges, "bfloat16" if has_bfloat16() else "float32")
             lower = EngineModule(network, _engine_of(spec, precision, trial, Path(folder)))
-            proof = replace(compare(network, lower, test), ranges=trial.ranges, rest=trial.rest)
+            proof = replace(
+                compare(network, lower, test), ranges=ranges, rest=trial.rest, calibration=calibration
+            )
     write_proofs(spec, {**read_proofs(spec), precision: proof})
     return proof
 
@@ -136,7 +141,7 @@ def compare(network: Network, lower: nn.Module, test: int) -> Proof:
         for name in _SHARES
         if not math.isnan(before.get(name, math.nan))
     ]
-    return Proof(all(rises + falls), before, after)
+    return Proof(all(rises + falls), before, after, test=test)
 
 
 def _figures(network: Network, lower: nn.Module, test: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -233,7 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--centernet", type=Path, metavar="FILE")
     parser.add_argument("--precision", choices=["int8", "bfloat16"], default="int8")
     parser.add_argument("--calibration", type=at_least_one, default=256, help="rendered crops, or scenes")
-    parser.add_argument("--test", type=at_least_one, default=1024, help="rendered crops, or scenes")
+    parser.add_argument(
+        "--test", type=at_least_one, default=1024, help=f"rendered crops, or scenes: at least {LEAST_TEST}"
+    )
     return parser
 
 

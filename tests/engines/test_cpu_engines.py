@@ -147,6 +147,18 @@ def test_eight_bits_are_taken_where_they_are_proven_for_these_weights(
     assert "float32" in OpenVinoEngine(spec).name
 
 
+def test_models_in_8_bits_of_earlier_proofs_and_weights_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_int8_products", lambda: True)
+    for seed in range(6):
+        spec = EngineSpec(two_heads(seed), SHAPE, max_batch=1, checkpoint=tmp_path / "hands.pth")
+        ranges = tuple(measure_ranges(spec.module, noise(8)))
+        write_proofs(spec, {"int8": Proof(True, {}, {}, ranges)})
+        assert "int8" in OpenVinoEngine(spec).name
+    assert len(list(tmp_path.glob("*.engine"))) == 4
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -180,7 +192,15 @@ def test_damaged_proofs_are_told_and_are_none(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("accepted", "true"), ("accepted", 2), ("rest", 5), ("rest", "int4"), ("before", None)],
+    [
+        ("accepted", "true"),
+        ("accepted", 2),
+        ("rest", 5),
+        ("rest", "int4"),
+        ("before", None),
+        ("test", "8"),
+        ("calibration", True),
+    ],
 )
 def test_proofs_of_wrong_types_are_none(tmp_path: Path, name: str, value: object) -> None:
     spec = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth")
@@ -190,6 +210,17 @@ def test_proofs_of_wrong_types_are_none(tmp_path: Path, name: str, value: object
     content["precisions"]["bfloat16"][name] = value
     path.write_text(json.dumps(content))
     assert read_proofs(spec) == {}
+
+
+def test_proofs_that_do_not_tell_their_samples_count(tmp_path: Path) -> None:
+    """As those of earlier versions."""
+    spec, proof = EngineSpec(two_heads(), SHAPE, checkpoint=tmp_path / "hands.pth"), Proof(True, {}, {})
+    write_proofs(spec, {"bfloat16": proof})
+    path = proof_path(tmp_path / "hands.pth")
+    content = json.loads(path.read_text())
+    del content["precisions"]["bfloat16"]["calibration"], content["precisions"]["bfloat16"]["test"]
+    path.write_text(json.dumps(content))
+    assert read_proofs(spec) == {"bfloat16": proof}
 
 
 def test_proofs_that_cannot_be_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

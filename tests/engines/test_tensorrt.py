@@ -158,6 +158,16 @@ def test_no_tensorrt_is_told(spec: EngineSpec, monkeypatch: pytest.MonkeyPatch) 
         engines_for("tensorrt", [spec])
 
 
+def test_tensorrt_without_its_libraries_is_told(
+    spec: EngineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt.py").write_text("raise FileNotFoundError('libnvinfer.so.10')")
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="TensorRT is not installed"):
+        engines_for("tensorrt", [spec])
+
+
 @pytest.mark.vendor
 def test_a_real_builder_makes_the_engine_without_a_gpu(caplog: pytest.LogCaptureFixture) -> None:
     trt = pytest.importorskip("tensorrt_rtx_bindings")

@@ -119,6 +119,23 @@ def test_same_seed_same_image() -> None:
     assert not torch.equal(first[0], other[0])
 
 
+def test_seeds_keep_their_images() -> None:
+    """Fixed test sets are rendered from seeds: what is drawn, and in which order, may not change."""
+    z, sampler = step(count=4) + torch.linspace(0, 0.3, 96), Sampler("cpu", 11)
+    depth, ir = simulate_tof(z, torch.full_like(z, 0.5), 500.0, sampler, strength=20.0)
+    structured = simulate_structured_light(z, 500.0, sampler)
+    measured = [image[0, 29:33:3, 20:44:3].flatten().tolist() for image in (depth, ir, structured)]
+    expected = [
+        [1057, 1080, 1079, 0, 0, 0, 0, 0, 1035, 1093, 1063, 0, 721, 737, 727, 747],
+        [240, 233, 258, 238, 246, 244, 229, 239, 234, 253, 238, 229, 425, 410, 395, 374],
+        [1060, 1070, 1077, 695, 696, 705, 714, 728, 1060, 1070, 1077, 693, 697, 706, 716, 725],
+    ]
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1)  # processors may round differently
+    missing = [(image == 0).sum((1, 2)).tolist() for image in (depth, structured)]
+    np.testing.assert_allclose(missing, [[134, 142, 117, 243], [346, 678, 322, 167]], rtol=0, atol=2)
+    assert sampler.uniform(1).item() == pytest.approx(0.163552, abs=1e-6)  # nothing else was drawn
+
+
 def test_field_of_view_is_the_measured_hexagon() -> None:
     row, column = torch.meshgrid(torch.arange(576.0), torch.arange(640.0), indexing="ij")
     inside = field_of_view(column, row, 640, 576)

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.engines import create_engines, openvino_engine, precision
 from pipeline.engines.eight_bits import measure_ranges
-from pipeline.engines.precision import Proof, accepted_proofs, read_proofs, write_proofs
+from pipeline.engines.precision import Proof, accepted_proofs, proof_path, read_proofs, write_proofs
 from pipeline.engines.spec import EngineSpec, spec_of
 from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
@@ -62,12 +62,24 @@ def test_int8_stands_only_while_it_is_accurate(
     spec = spec_of(network, checkpoint=path)
     measured(9.0, 9.1)
     assert quantize.prove(path, network, "int8").accepted
-    expected = Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, RANGES, "bfloat16")
+    expected = Proof(True, {"mean_mm": 9.0}, {"mean_mm": 9.1}, RANGES, "bfloat16", 256, 1024)
     assert read_proofs(spec)["int8"] == accepted_proofs(spec)["int8"] == expected
     measured(9.0, 9.3)
     assert not quantize.prove(path, network, "int8").accepted
     assert not read_proofs(spec)["int8"].accepted
     assert not accepted_proofs(spec)
+
+
+def test_too_few_samples_prove_nothing(
+    hands: tuple[Path, A2J], measured: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--a2j", str(hands[0]), "--precision", "bfloat16", "--test"]
+    measured(9.0, 9.0)
+    assert quantize.main([*command, str(quantize.LEAST_TEST - 1)]) == 2
+    assert capsys.readouterr().err == "511 test samples prove nothing: give --test 512 or more\n"
+    assert not proof_path(hands[0]).exists()
+    assert quantize.main([*command, str(quantize.LEAST_TEST)]) == 0
+    assert proof_path(hands[0]).exists()
 
 
 def test_int8_is_not_tried_where_it_brings_nothing(
