@@ -16,7 +16,7 @@ from pipeline.synthetic.staging import sample_scene
 from pipeline.synthetic.things import ThingModel
 
 SIZE = 320  # px, both sides: CenterNet's input
-POSE_SEED = 20  # of the poses in all fixed sets
+POSE_SEED = 21  # of the poses in all fixed sets; no run ever trained on them
 
 
 @dataclass(frozen=True, eq=False)

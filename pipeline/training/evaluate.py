@@ -122,9 +122,6 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--synthetic", action="store_true", help="both networks, and the program, on rendered data"
     )
-    what.add_argument(
-        "--pose-seed", type=int, metavar="N", help="with --synthetic: other poses of the hands in scenes"
-    )
     what.add_argument("--real", type=Path, metavar="DIR", help="both networks on annotated real frames")
     what.add_argument(
         "--recorded", type=Path, metavar="DIR", help="the detector on your own recorded, annotated frames"
@@ -159,15 +156,13 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.engine != "auto" and not (options.synthetic or options.sequences or options.real):
         raise UsageError("--engine is for --synthetic, --sequences and --real: leave it out")
-    if options.pose_seed is not None and not options.synthetic:
-        raise UsageError("--pose-seed is for --synthetic: leave it out")
     if options.frames < 1:
         raise UsageError(f"--frames {options.frames} measures nothing: give a number from 1 on")
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.synthetic:
-        return _measure_synthetic(options.centernet, options.a2j, options.engine, options.pose_seed)
+        return _measure_synthetic(options.centernet, options.a2j, options.engine)
     if options.sequences:
         from pipeline.training.evaluate_sequences import evaluate_sequences
 
@@ -186,9 +181,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     return evaluate_predictions(options.predictions, options.truth, options.dataset, options.coordinates)
 
 
-def _measure_synthetic(
-    centernet: Path, a2j: Path, engine: str, pose_seed: int | None = None
-) -> dict[str, Any]:
+def _measure_synthetic(centernet: Path, a2j: Path, engine: str) -> dict[str, Any]:
     from pipeline.hand_pose import HandPosePipeline
     from pipeline.networks.checkpoints import load_a2j, load_centernet
     from pipeline.training.evaluate_program import program_figures
@@ -197,7 +190,7 @@ def _measure_synthetic(
 
     pose = HandPosePipeline(engine, centernet=centernet, a2j=a2j)  # first: there may be no such engine
     figures = {"hands": evaluate_hands(load_a2j(a2j))}
-    scenes = fixed_scenes(TEST_SCENES, TEST_SEED, pose_seed)
+    scenes = fixed_scenes(TEST_SCENES, TEST_SEED)
     figures["scenes"] = scene_figures(load_centernet(centernet), scenes)
     if pose.confirms:
         figures["program"] = program_figures(pose, scenes)

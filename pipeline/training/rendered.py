@@ -91,15 +91,11 @@ def fixed_scene_crops(count: int, seed: int, size: int, crop_mm: float) -> list[
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 
-def fixed_scenes(count: int, seed: int, pose_seed: int | None = None) -> list[SceneBatch]:
-    """The first `count` scenes of a fixed set, as `fixed_crops` says, rendered on the CPU.
-
-    Args:
-        pose_seed: of other poses of their hands than the fixed set's.
-    """
+def fixed_scenes(count: int, seed: int) -> list[SceneBatch]:
+    """The first `count` scenes of a fixed set, as `fixed_crops` says, rendered on the CPU."""
     from pipeline.synthetic.scenes import POSE_SEED
 
-    render = scene_renderer(torch.device("cpu"), seed, POSE_SEED if pose_seed is None else pose_seed)
+    render = scene_renderer(torch.device("cpu"), seed, POSE_SEED)
     return [render(number, n) for number, n in enumerate(_blocks(count))]
 
 

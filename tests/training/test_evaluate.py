@@ -123,7 +123,6 @@ def test_boxes_of_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--predictions", "p.txt", "--truth", "t.txt"], 2, "nothing to measure"),
         (["--synthetic", "--real", "x"], 2, "nothing to measure"),
         (["--recorded", "x", "--engine", "onnx"], 2, "--engine is for"),
-        (["--recorded", "x", "--pose-seed", "9"], 2, "--pose-seed is for"),
         (["--predictions", "p.txt", "--truth", "t.txt", "--dataset", "nyu"], 2, "cannot be read"),
     ],
 )

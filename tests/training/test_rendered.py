@@ -20,12 +20,6 @@ def test_fixed_scenes_have_the_poses_of_the_default() -> None:
     assert torch.equal(torch.cat(found.joints), torch.cat(expected.joints))
 
 
-def test_fixed_scenes_may_have_other_poses() -> None:
-    (found,) = rendered.fixed_scenes(2, TEST_SEED, pose_seed=7)
-    expected = SceneGenerator("cpu", FIRST, pose_seed=7).batch(2)
-    assert torch.equal(found.depth, expected.depth)
-
-
 def test_fixed_crops_of_scenes_have_the_poses_of_the_default() -> None:
     (found,) = rendered.fixed_scene_crops(8, TEST_SEED, 48, 325.0)
     expected = SceneCropGenerator("cpu", 48, 325.0).batch(8, FIRST)
