@@ -59,8 +59,8 @@ def prepare(options: Options) -> Options:
     Raises:
         UsageError: a file cannot be written.
     """
-    from pipeline.outputs import check_writable, write_errors
     from pipeline.window import display_problem
+    from pipeline.writing import check_writable, write_errors
 
     for path in (options.output, options.video):
         if path:

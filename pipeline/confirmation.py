@@ -54,11 +54,11 @@ def confirmed(found: Sequence[Found], camera: DepthCamera, least_score: float) -
         box = joints_box(pose, camera)
         if score >= least_score and (box[:2] < box[2:]).all():
             hands.append((Detection(agreed_box(one.box, box), score, one.handedness), pose))
-            around_joints.append(torch.from_numpy(box))
+            around_joints.append(box)
     if not hands:
         return []
     scores = torch.tensor([one.score for one, _ in hands])
-    kept = nms(torch.stack(around_joints), scores, CENTERNET_NMS_IOU)
+    kept = nms(torch.from_numpy(np.stack(around_joints)), scores, CENTERNET_NMS_IOU)
     return [hands[k] for k in kept.tolist()]
 
 
@@ -68,8 +68,9 @@ def agreed_box(detected: FloatArray, around_joints: FloatArray) -> FloatArray:
     Where the two do not overlap, the joints were found elsewhere, and theirs is the hand's.
     """
     low, high = np.maximum(detected[:2], around_joints[:2]), np.minimum(detected[2:], around_joints[2:])
-    share = CONFIRM_BOX if (low < high).all() else 0.0
-    return (1 - share) * around_joints + np.float32(share) * detected
+    if not (low < high).all():
+        return around_joints
+    return around_joints + CONFIRM_BOX * (detected - around_joints)
 
 
 def evidence(detector: float, pose: CropPose) -> NDArray[np.float64]:

@@ -48,8 +48,10 @@ class DepthCamera:
 
     def __post_init__(self) -> None:
         size, intrinsics = (self.width, self.height), (self.fx, self.fy, self.cx, self.cy)
-        if not all(isinstance(number, Real) for number in (*size, *intrinsics)):
-            raise TypeError(f"camera size and intrinsics must be numbers, found {self}")
+        radius = self.metric_radius
+        given = (*size, *intrinsics, *(() if radius is None else (radius,)))
+        if not all(isinstance(number, Real) for number in given):
+            raise TypeError(f"camera size, intrinsics and radius must be numbers, found {self}")
         if not all(side > 0 and as_float(side).is_integer() for side in size):
             raise ValueError(f"camera size must be positive and whole, found {self.width}x{self.height}")
         if self.distortion is not None:
@@ -57,8 +59,9 @@ class DepthCamera:
         numbers = [as_float(number) for number in (*intrinsics, *(self.distortion or ()))]
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"camera needs finite intrinsics and positive focal lengths, found {self}")
-        radius = self.metric_radius
-        if radius is not None and not (radius > 0 and as_float(radius) < np.inf):
+        for name, side in zip(("width", "height"), size, strict=True):
+            object.__setattr__(self, name, int(side))
+        if radius is not None and not (0 < as_float(radius) < np.inf):
             raise ValueError(f"metric_radius must be positive and finite, found {self.metric_radius}")
 
     @property

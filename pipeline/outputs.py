@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,50 +15,14 @@ from numpy.typing import NDArray
 
 from pipeline.command_line import STDOUT
 from pipeline.drawing import ViewOptions
-from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera
 from pipeline.hand import Hand, Skeleton
 from pipeline.pyav import av
 from pipeline.result import Result
 from pipeline.view import View
+from pipeline.writing import write_errors
 
 SCHEMA = 1
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for this user or file
-
-
-def check_writable(path: Path, source: str = "") -> None:
-    """Finds out early, and without touching anything, whether a file can be written.
-
-    Raises:
-        UsageError: its folder is missing or not writable, it is a folder, or it is the source itself.
-    """
-    if path == STDOUT:
-        return
-    if os.path.isdir(path):  # pathlib's would raise where a folder above may not be entered
-        raise UsageError(f"cannot write {path}: it is a folder, name a file in it")
-    if not os.path.isdir(path.parent):
-        raise UsageError(
-            f"cannot write {path}: there is no folder {path.parent} to write in, make it or choose another"
-        )
-    there = os.path.exists(path)
-    if not os.access(path if there else path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: permission denied, choose a place that you may write to")
-    if there and os.path.exists(source) and os.path.samefile(path, source):
-        raise UsageError(f"cannot write {path}: it is the source, choose another name")
-
-
-@contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turns failures to write into one sentence."""
-    name = "standard output" if path == STDOUT else path
-    try:
-        yield
-    except BrokenPipeError:
-        raise HandPoseError(f"stopped: nothing reads {name} any more") from None
-    except (OSError, av.FFmpegError) as error:
-        advice = "free some space" if error.errno in _FULL else "check the place or choose another"
-        reason = (error.strerror or str(error)).lower()
-        raise HandPoseError(f"cannot write {name}: {reason}, {advice}") from error
 
 
 class JsonLines:

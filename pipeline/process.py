@@ -160,8 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str | None]:
     """Frames written, and the fault that the recording ends in, if any."""
     from pipeline.cameras import open_camera
-    from pipeline.outputs import JsonLines, write_errors
+    from pipeline.outputs import JsonLines
     from pipeline.result import Result
+    from pipeline.writing import write_errors
 
     _remove_leftovers(output)
     part = output.with_name(f"{output.stem}.{os.getpid()}.part")
@@ -193,9 +194,9 @@ def _write(recording: Path, output: Path, settings: Settings) -> tuple[int, str 
 
 def _remove_leftovers(output: Path) -> None:
     """Parts of runs that were killed. One that is still at work ends in an error, never in a mixed file."""
-    with suppress(OSError):
-        for path in output.parent.iterdir():
-            if re.fullmatch(re.escape(output.stem) + r"\.\d+\.part", path.name):
+    for path in output.parent.glob("*.part"):
+        if re.fullmatch(re.escape(output.stem) + r"\.\d+\.part", path.name):
+            with suppress(OSError):
                 path.unlink()
 
 
@@ -358,7 +359,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit codes: 0 all is done, 1 some recordings failed, 2 wrong use, 130 after Ctrl-C.",
     )
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="FILE.mkv or a folder")
+    parser.add_argument(
+        "recordings", nargs="+", type=given_path, metavar="RECORDING", help="FILE.mkv or a folder"
+    )
     parser.add_argument("--out", type=given_path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the networks")
@@ -366,8 +369,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max-hands", type=at_least_one, metavar="N", help="at most N hands in a frame (few: faster)"
     )
     parser.add_argument("--no-track", action="store_true", help="each frame for itself")
-    parser.add_argument("--centernet", type=Path, metavar="FILE", help="weights of the hand detector")
-    parser.add_argument("--a2j", type=Path, metavar="FILE", help="weights of the joint network")
+    parser.add_argument("--centernet", type=given_path, metavar="FILE", help="weights of the hand detector")
+    parser.add_argument("--a2j", type=given_path, metavar="FILE", help="weights of the joint network")
     return parser
 
 

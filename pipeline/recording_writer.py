@@ -22,8 +22,8 @@ from pipeline.cameras.calibration import DEPTH_MODES, format_calibration
 from pipeline.cameras.folder import TIMESTAMPS, read_camera, read_stamps, whole_lines
 from pipeline.errors import HandPoseError, UsageError
 from pipeline.frame import DepthCamera, Frame
-from pipeline.outputs import check_writable, write_errors
 from pipeline.pyav import av
+from pipeline.writing import check_writable, write_errors
 
 _FOLDERS = ("annotation", "casted_ir_image", "depth_image", "ir_image", "rgb_image")
 _MILLISECOND = Fraction(1, 1000)
@@ -242,7 +242,7 @@ class FolderRecorder(Recorder):
                 int(f.stem) for name in _FOLDERS for f in (path / name).iterdir() if f.stem.isdecimal()
             ]
         except OSError as error:
-            reason = f"{error.strerror}: {error.filename}"
+            reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
             raise UsageError(f"cannot record to {path} ({reason}): give another folder") from None
         self._next = max(numbers, default=-1) + 1
         self._camera = camera

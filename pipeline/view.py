@@ -101,7 +101,7 @@ class View:
         self._last_us: int | None = None
         self._viewpoint: Viewpoint | None = None
         self._trails = Trails(skeleton)
-        self._drawn: dict[tuple[Result, ViewOptions, str], Image] = {}  # the last picture
+        self._drawn: tuple[tuple[Result, ViewOptions, str], Image] | None = None
 
     def advance(self, result: Result) -> None:
         """To be called once for each result, before its pictures are made."""
@@ -119,9 +119,9 @@ class View:
             (h, w, 3): see `compose`.
         """
         asked = result, options, self._mode()
-        if asked not in self._drawn:
-            self._drawn = {asked: self._draw(*asked)}
-        return self._drawn[asked]
+        if self._drawn is None or self._drawn[0] != asked:
+            self._drawn = asked, self._draw(*asked)
+        return self._drawn[1]
 
     def _mode(self) -> str:
         switches = self._switches

@@ -13,14 +13,14 @@ from pipeline.constants import (
     LIGHT_NETWORKS,
     ROOT,
 )
-from pipeline.errors import HandPoseError
+from pipeline.errors import UsageError
 
 
 def centernet_weights(named: str | Path | None = None) -> Path:
     """The checkpoint that is named, else the one of constants.py.
 
     Raises:
-        HandPoseError: that one is missing.
+        UsageError: that one is missing.
     """
     shipped = CENTERNET_LIGHT_CHECKPOINT if LIGHT_NETWORKS else CENTERNET_CHECKPOINT
     return Path(named) if named else _there(shipped, "centernet")
@@ -33,7 +33,7 @@ def a2j_weights(named: str | Path | None = None) -> Path:
 
 def _there(checkpoint: Path, name: str) -> Path:
     if not os.path.isfile(checkpoint):
-        raise HandPoseError(
+        raise UsageError(
             f"the weights {checkpoint} are missing: train them (in {ROOT}: python3 -m "
             f"pipeline.training.train_{name} --minutes 60) or name a checkpoint (--{name} FILE)"
         )

@@ -1,5 +1,7 @@
 """Proposals become hands by what the joint network says of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,6 @@ from pipeline.confirmation import (
 )
 from pipeline.constants import (
     CONFIRM_BIAS,
-    CONFIRM_BOX,
     CONFIRM_DETECTOR,
     CONFIRM_PRESENCE,
     FINGER_MM,
@@ -96,18 +97,32 @@ def test_box_holds_joints_and_skin_inside_the_image() -> None:
     assert joints_box(pose, CAMERA)[1] == 0
 
 
-def test_a_confirmed_hand_has_a_mean_of_both_boxes() -> None:
+def seen_as(one: Found, *box: float) -> Found:
+    """The same, but the detector's box is another."""
+    return replace(one[0], box=np.array(box, np.float32)), one[1]
+
+
+def test_a_confirmed_hand_lies_between_the_detector_s_box_and_the_joints_one() -> None:
     one = found(300, 250, 0.5, 8.0)
-    ((hand, pose),) = confirmed([one], CAMERA, 0.1)
-    around_joints = joints_box(pose, CAMERA)
-    expected = around_joints + CONFIRM_BOX * (one[0].box - around_joints)
-    np.testing.assert_allclose(hand.box, expected, rtol=1e-5)
+    around_joints = joints_box(one[1], CAMERA)
+    ((hand, _),) = confirmed([seen_as(one, *(around_joints + 10))], CAMERA, 0.1)
+    np.testing.assert_allclose(hand.box, around_joints + 3, rtol=1e-5)
     assert hand.box.dtype == np.float32
 
 
 def test_joints_found_elsewhere_have_their_own_box() -> None:
     here, elsewhere = (np.array(box, np.float32) for box in ([0, 0, 10, 10], [10, 0, 20, 10]))
     np.testing.assert_array_equal(agreed_box(here, elsewhere), elsewhere)
+    np.testing.assert_array_equal(agreed_box(np.full(4, np.nan, np.float32), elsewhere), elsewhere)
+
+
+def test_it_is_the_joints_that_tell_whether_two_readings_are_one_hand() -> None:
+    one, other = found(300, 250, 0.5, 8.0), found(360, 250, 0.4, 8.0)  # IoU of the joints' boxes: 0.24
+    together = [200.0, 150.0, 460.0, 350.0]
+    assert len(confirmed([seen_as(one, *together), seen_as(other, *together)], CAMERA, 0.1)) == 2
+    twice = found(340, 250, 0.4, 8.0)  # 0.42
+    apart = seen_as(one, 200, 150, 280, 350), seen_as(twice, 370, 150, 460, 350)
+    assert len(confirmed(apart, CAMERA, 0.1)) == 1
 
 
 def test_hands_outside_the_image_are_none() -> None:

@@ -132,10 +132,18 @@ def test_a_lens_may_come_as_opencv_gives_it(length: int) -> None:
 
 def test_intrinsics_are_numbers() -> None:
     for size, focal in ((640, "500"), ("640", 500.0)):
-        with pytest.raises(TypeError, match="intrinsics must be numbers"):
+        with pytest.raises(TypeError, match="intrinsics and radius must be numbers"):
             DepthCamera(size, 576, focal, 500.0, 320.0, 288.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="radius must be numbers"):
+        DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, metric_radius="1")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="distortion must be numbers"):
         DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, ("0.1", 0, 0, 0))  # type: ignore[arg-type]
+
+
+def test_sizes_are_kept_as_whole_numbers() -> None:
+    camera = DepthCamera(640.0, np.int64(576), 500.0, 500.0, 320.0, 288.0)  # type: ignore[arg-type]
+    assert (type(camera.width), type(camera.height)) == (int, int)
+    assert camera == DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.errors import HandPoseError, UsageError
+from pipeline.errors import HandPoseError
 from pipeline.frame import DepthCamera
 from pipeline.hand import HAND_21
-from pipeline.outputs import JsonLines, VideoFile, check_writable
+from pipeline.outputs import JsonLines, VideoFile
 from pipeline.result import Result, RunSummary
 from pipeline.view import View
 from tests.scripted import CAMERA, ScriptedPose, flat_frame, open_hand
@@ -124,28 +124,6 @@ def test_a_full_disk_is_one_sentence() -> None:
 def test_a_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(HandPoseError, match="no such file"):
         JsonLines(tmp_path / "none" / "a.jsonl", HAND_21, CAMERA, "torch")
-
-
-def test_outputs_that_cannot_be_are_refused_before_the_run(tmp_path: Path) -> None:
-    source = tmp_path / "clip.mkv"
-    source.touch()
-    for path, reason in [
-        (tmp_path, "is a folder"),
-        (tmp_path / "none" / "a.jsonl", "there is no folder"),
-        (source, "is the source"),
-        (tmp_path / ("x" * 300) / "a.jsonl", "there is no folder"),  # an error, as below a locked folder
-    ]:
-        with pytest.raises(UsageError, match=reason):
-            check_writable(path, str(source))
-    check_writable(tmp_path / "new.jsonl", str(source))
-    assert not (tmp_path / "new.jsonl").exists()
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused_before_the_run(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="permission denied"):
-        check_writable(tmp_path / "a.jsonl", "demo")
 
 
 def _write_video(path: Path, *results: Result) -> None:

@@ -235,8 +235,9 @@ def test_wrong_use_is_told_before_anything_is_done(
     assert "clip.jsonl" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main([twice[0], "--out", str(tmp_path / "file"), *weights]) == 2
-    with pytest.raises(SystemExit, match="2"):
-        main([twice[0], "--out", ""])
+    for unnamed in ([twice[0], "--out", ""], ["", "--out", "x"], [twice[0], "--out", "x", "--a2j", ""]):
+        with pytest.raises(SystemExit, match="2"):
+            main(unnamed)
     with pytest.raises(SystemExit, match="2"):
         main(["--out", str(tmp_path)])
 

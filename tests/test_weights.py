@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import weights
-from pipeline.errors import HandPoseError
+from pipeline.errors import UsageError
 from pipeline.hand_pose import HandPosePipeline
 from pipeline.weights import a2j_weights, centernet_weights
 
@@ -32,7 +32,7 @@ def test_missing_ones_name_the_command(
     name: str, choose: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, f"{name.upper()}_CHECKPOINT", tmp_path / "none.pth")
-    with pytest.raises(HandPoseError, match=rf"-m pipeline[.]training[.]train_{name}"):
+    with pytest.raises(UsageError, match=rf"-m pipeline[.]training[.]train_{name}"):
         choose()
-    with pytest.raises(HandPoseError, match=rf"-m pipeline[.]training[.]train_{name}"):
+    with pytest.raises(UsageError, match=rf"-m pipeline[.]training[.]train_{name}"):
         HandPosePipeline()

@@ -56,7 +56,7 @@ class SceneAugmentation:
         short_range: share of the scenes in which everything beyond 0.8 to 2.5 m is missing.
         noise: largest standard deviation of the depth noise, relative to the depth.
         holes: largest share of pixels that lose their depth.
-        torn: share of the images without infrared of which ragged parts are missing.
+        torn: share of the images without infrared of which ragged parts are missing; with infrared, fewer.
         zoom: largest magnification of a window, and its inverse the smallest.
         stretch: largest ratio of vertical to horizontal magnification, and its inverse the smallest.
         on_hand: share of the windows that are placed around a hand, if there is one.

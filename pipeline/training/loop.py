@@ -280,7 +280,10 @@ class Training:
                 f"The run in {self.options.out} has {state['workers']} process(es), not {processes}: resume "
                 f"it with torchrun --nproc-per-node {state['workers']}, or give another --out."
             )
-        if state.get("contracts", contracts) != contracts:
+        told = state.get("contracts", contracts)
+        if len(told) != len(contracts) or any(
+            {**ours, **theirs} != ours for ours, theirs in zip(contracts, told, strict=True)
+        ):
             raise UsageError(
                 f"The networks of the run in {self.options.out} have other inputs: resume it with the "
                 "options that it began with, --init too, or give another --out."

@@ -230,6 +230,11 @@ def test_a_run_is_resumed_with_the_same_inputs_and_processes(tmp_path: Path) -> 
         Training(seeing(260.0, LineTask()), again, CPU, workers=Workers(1, 2))
     Training(seeing(260.0, LineTask()), again, CPU)
     state = torch.load(tmp_path / "state.pth", weights_only=True)
+    del state["contracts"][0]["crop_mm"]  # a field that came later
+    torch.save(state, tmp_path / "state.pth")
+    Training(seeing(250.0, LineTask()), again, CPU)
+    with pytest.raises(UsageError, match="--init"):
+        Training(LineTask(), again, CPU)
     del state["workers"], state["contracts"]  # as it was written once
     torch.save(state, tmp_path / "state.pth")
     assert Training(seeing(250.0, LineTask()), again, CPU).run() == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.constants import CENTERNET_CHECKPOINT, CENTERNET_LIGHT_CHECKPOINT
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
 from pipeline.networks.preprocess import detector_input
@@ -163,3 +164,10 @@ def test_figures_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
     scenes.export(tmp_path / "weights.pth", scenes.model, {"note": "a test"})
     assert load_centernet(tmp_path / "weights.pth").contract == scene_contract()
     assert scenes.picture(scenes.model, 1.0).ndim == 3
+
+
+@pytest.mark.parametrize("checkpoint", [CENTERNET_CHECKPOINT, CENTERNET_LIGHT_CHECKPOINT])
+def test_shipped_detectors_are_read_as_new_ones_are(checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        pytest.skip("there are no weights")
+    assert load_centernet(checkpoint).contract == scene_contract()
