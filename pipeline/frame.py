@@ -50,7 +50,7 @@ class DepthCamera:
         size, intrinsics = (self.width, self.height), (self.fx, self.fy, self.cx, self.cy)
         radius = self.metric_radius
         given = (*size, *intrinsics, *(() if radius is None else (radius,)))
-        if not all(isinstance(number, Real) for number in given):
+        if not all(isinstance(number, Real) and not isinstance(number, bool) for number in given):
             raise TypeError(f"camera size, intrinsics and radius must be numbers, found {self}")
         if not all(side > 0 and as_float(side).is_integer() for side in size):
             raise ValueError(f"camera size must be positive and whole, found {self.width}x{self.height}")

@@ -86,7 +86,7 @@ def process(recording: str | Path, settings: Settings) -> Outcome:
     output = output_path(recording, settings)
     start = perf_counter()
     try:
-        _check_name(output, recording)
+        _check_place(output, recording)
         if output.is_file():
             _check_finished(output, recording, settings)
             return Outcome(recording, output)
@@ -249,8 +249,11 @@ def _size(recording: Path) -> int:
         ) from None
 
 
-def _check_name(output: Path, recording: Path) -> None:
-    """Raises UsageError if a result's name is longer than the system allows."""
+def _check_place(output: Path, recording: Path) -> None:
+    """Raises UsageError if a result's name is longer than the system allows, or a folder's."""
+    for path in (output, _incomplete_path(output)):
+        if os.path.isdir(path):
+            raise UsageError(f"cannot write {path}: it is a folder, rename it or give another --out")
     try:
         os.lstat(_incomplete_path(output))
     except OSError as error:

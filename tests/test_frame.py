@@ -135,6 +135,8 @@ def test_intrinsics_are_numbers() -> None:
         with pytest.raises(TypeError, match="intrinsics and radius must be numbers"):
             DepthCamera(size, 576, focal, 500.0, 320.0, 288.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="radius must be numbers"):
+        DepthCamera(True, 576, 500.0, 500.0, 320.0, 288.0)
+    with pytest.raises(TypeError, match="radius must be numbers"):
         DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, metric_radius="1")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="distortion must be numbers"):
         DepthCamera(640, 576, 500.0, 500.0, 320.0, 288.0, ("0.1", 0, 0, 0))  # type: ignore[arg-type]

@@ -255,6 +255,19 @@ def test_missing_weights_are_told_once_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["clip.jsonl", "clip.incomplete.jsonl"])
+def test_a_folder_in_the_place_of_a_result_is_told_before_the_work(
+    name: str, tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.process._write", None)  # nothing is read
+    chosen = settings(tmp_path, weights)
+    (chosen.out / name).mkdir(parents=True)
+    outcome = process(write_folder(tmp_path / "clip", 1), chosen)
+    assert (
+        outcome.error == f"cannot write {chosen.out / name}: it is a folder, rename it or give another --out"
+    )
+
+
 @pytest.mark.parametrize("length", [240, 250])
 def test_a_name_too_long_for_its_results_is_told(length: int, tmp_path: Path, weights: list[str]) -> None:
     folder = write_folder(tmp_path / ("x" * length), 1)

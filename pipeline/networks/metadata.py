@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from pipeline.hand import Skeleton
 from pipeline.networks.contracts import DetectorInput, HandInput
 
+LEAST_WIDTH, MOST_WIDTH = 0.05, 8  # factors on a network's channels
 T = TypeVar("T")
 _LARGEST_INPUT = 2048  # px
 _MOST_OUTPUTS = 256  # classes or joints
@@ -48,7 +49,7 @@ def centernet_architecture(values: object) -> CenterNetArchitecture:
     """What `plain` made of it; raises ValueError for a field that is unknown, missing or out of range."""
     architecture = _dataclass(CenterNetArchitecture, values)
     _require(0 < architecture.num_classes <= _MOST_OUTPUTS, "num_classes", architecture.num_classes)
-    _require(0.05 <= architecture.width <= 8, "width", architecture.width)
+    _require(LEAST_WIDTH <= architecture.width <= MOST_WIDTH, "width", architecture.width)
     return architecture
 
 
@@ -56,7 +57,7 @@ def a2j_architecture(values: object) -> A2JArchitecture:
     """What `plain` made of it; raises ValueError for a field that is unknown, missing or out of range."""
     architecture = _dataclass(A2JArchitecture, values)
     _require(0 < architecture.num_joints <= _MOST_OUTPUTS, "num_joints", architecture.num_joints)
-    _require(0.05 <= architecture.width <= 8, "width", architecture.width)
+    _require(LEAST_WIDTH <= architecture.width <= MOST_WIDTH, "width", architecture.width)
     _require(0 < architecture.head_width <= 4096, "head_width", architecture.head_width)
     _require(0 <= architecture.negative_slope <= 1, "negative_slope", architecture.negative_slope)
     return architecture

@@ -47,6 +47,8 @@ class LoopOptions:
         if [self.minutes, self.steps, self.epochs].count(None) != 2:
             raise UsageError("A run needs one of --minutes, --steps or --epochs.")
         lengths = [length for length in (self.minutes, self.steps, self.epochs) if length is not None]
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed {self.seed} must be from 0 on, and below 2^63")
         if not all(0 < value < math.inf for value in (self.batch, self.evaluations, self.lr, *lengths)):
             raise UsageError(
                 "--minutes, --steps, --epochs, --batch, --lr and --evaluations must be positive and finite."

@@ -104,7 +104,8 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
         networks = [_started(path) for path in arguments.init]
         if arguments.widen:
             networks[-1] = _widened(networks[-1], *arguments.widen)
-            check_lighter([(network.width, network.head_width) for network in networks], "--widen")
+        grown = "--widen" if arguments.widen else "the second file of --init"
+        check_lighter([(network.width, network.head_width) for network in networks], grown)
     else:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []
@@ -242,7 +243,10 @@ def _widths(text: str) -> tuple[float, int]:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PX,PX, such as 64,96") from None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pipeline.command_line import at_least_one
 from pipeline.errors import UsageError, command
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
+from pipeline.networks.metadata import LEAST_WIDTH, MOST_WIDTH
 from pipeline.training.commands import Place, train
 from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
@@ -39,11 +40,12 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
+        check_lighter([(network.width,) for network in networks], "the second file of --init")
     else:
         contract = replace(scene_contract(), channels=arguments.channels)
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
-        if min(widths) <= 0:
-            raise UsageError("--width and --light must be positive")
+        if not all(LEAST_WIDTH <= width <= MOST_WIDTH for width in widths):
+            raise UsageError(f"--width and --light must be from {LEAST_WIDTH} to {MOST_WIDTH}")
         check_lighter([(width,) for width in widths])
         networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
     check_alike([network.contract for network in networks])
@@ -173,8 +175,11 @@ def _check_stages(stages: Sequence[tuple[float, int]]) -> None:
 
 
 def _stages(text: str) -> tuple[tuple[float, int], ...]:
-    pairs = (part.split(":") for part in text.split(",") if part)
-    return tuple((float(share), int(side)) for share, side in pairs)
+    try:
+        pairs = (part.split(":") for part in text.split(","))
+        return tuple((float(share), int(side)) for share, side in pairs)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not SHARE:PX,..., such as 0.5:128,0.92:192") from None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.constants import CENTERNET_CHECKPOINT, CENTERNET_LIGHT_CHECKPOINT
 from pipeline.networks.centernet import CenterNet
-from pipeline.networks.checkpoints import load_centernet
+from pipeline.networks.checkpoints import load_centernet, save_centernet
 from pipeline.networks.preprocess import detector_input
 from pipeline.synthetic.scenes import SceneBatch
 from pipeline.training import train_centernet
@@ -164,6 +164,45 @@ def test_figures_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
     scenes.export(tmp_path / "weights.pth", scenes.model, {"note": "a test"})
     assert load_centernet(tmp_path / "weights.pth").contract == scene_contract()
     assert scenes.picture(scenes.model, 1.0).ndim == 3
+
+
+@pytest.mark.parametrize("stages", ["", "0.5", "0.5:128:3", "a:b"])
+def test_stages_in_another_form_are_shown_the_right_one(
+    stages: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_centernet.main(["--steps", "1", "--out", str(tmp_path / "run"), f"--stages={stages}"])
+    assert "is not SHARE:PX,..., such as 0.5:128,0.92:192" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--width", "nan"], "--width and --light must be from 0.05 to 8"),
+        (["--width", "1e9"], "--width and --light must be from 0.05 to 8"),
+        (["--light", "inf"], "--width and --light must be from 0.05 to 8"),
+        (["--seed", "99999999999999999999"], "must be from 0 on"),
+        (["--seed", "-1"], "must be from 0 on"),
+    ],
+)
+def test_numbers_that_make_no_network_are_refused(
+    given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        train_centernet.main(["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run"), *given]) == 2
+    )
+    assert told in capsys.readouterr().err
+
+
+def test_a_second_network_must_be_lighter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, width in (("wide", 0.25), ("copy", 0.25), ("narrow", 0.125)):
+        network = CenterNet(2, width, plain_head=True, contract=scene_contract())
+        save_centernet(tmp_path / f"{name}.pth", network, {})
+    for first, second in (("wide", "copy"), ("narrow", "wide")):
+        files = [str(tmp_path / f"{name}.pth") for name in (first, second)]
+        call = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run"), "--init", *files]
+        assert train_centernet.main(call) == 2
+        assert "the second file of --init must be narrower" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("checkpoint", [CENTERNET_CHECKPOINT, CENTERNET_LIGHT_CHECKPOINT])
