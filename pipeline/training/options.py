@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.command_line import at_least_one
+from pipeline.command_line import at_least_one, given_path
 from pipeline.errors import UsageError
 
 
@@ -73,11 +73,11 @@ def add_loop_options(parser: argparse.ArgumentParser, name: str) -> None:
     length.add_argument("--minutes", type=float, help="time for the whole run; steps follow from the speed")
     length.add_argument("--steps", type=int, help="exact number of steps, whatever time they take")
     length.add_argument("--epochs", type=float, help="with --data: how often each frame is used")
-    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the run")
+    parser.add_argument("--out", type=given_path, default=Path("runs") / name, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument(
         "--init",
-        type=Path,
+        type=given_path,
         nargs="+",
         metavar="CHECKPOINT",
         help="start from these weights; a second file: of the light network beside",

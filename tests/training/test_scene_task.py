@@ -166,6 +166,13 @@ def test_figures_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
     assert scenes.picture(scenes.model, 1.0).ndim == 3
 
 
+@pytest.mark.parametrize("option", ["--out", "--init"])
+def test_empty_names_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_centernet.main(["--steps", "1", option, ""])
+    assert f"{option}: the name is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stages", ["", "0.5", "0.5:128:3", "a:b"])
 def test_stages_in_another_form_are_shown_the_right_one(
     stages: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
