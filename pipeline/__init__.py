@@ -6,9 +6,7 @@ Names are imported when they are first used, so that `import pipeline` costs not
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,17 +19,6 @@ __all__ = ["DepthCamera", "Frame", "HandPosePipeline", "open_camera"]
 # OpenMP reads this once, when PyTorch is imported. Its threads then sleep between two networks instead of
 # spinning, which takes the cores from the camera, the window and other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Python's own hook for errors, but for Ctrl-C, which ends the program with 130."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.exit(130)
-    sys.__excepthook__(kind, error, trace)
-
-
-if sys.argv[:1] == ["-m"]:  # so Python says while it looks for one of our commands, whose imports are slow
-    sys.excepthook = _end_quietly
 
 
 def __getattr__(name: str) -> object:

@@ -1,11 +1,5 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from pipeline.constants import ROOT
 from pipeline.errors import HandPoseError, SourceError, command
 
 
@@ -40,23 +34,3 @@ def test_commands_return_their_own_code_and_let_other_errors_out() -> None:
     assert main({"done": 3}) == 3
     with pytest.raises(KeyError):
         main({}, which="done")
-
-
-@pytest.mark.parametrize(("stop", "code"), [("KeyboardInterrupt", 130), ("OSError('damaged')", 1)])
-def test_ctrl_c_ends_a_commands_imports_quietly(tmp_path: Path, stop: str, code: int) -> None:
-    (tmp_path / "numpy.py").write_text(f"raise {stop}")
-    run = subprocess.run(
-        [sys.executable, "-m", "pipeline.training.evaluate"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == code
-    assert (run.stderr == "") == (code == 130)
-
-
-def test_programs_that_import_the_package_keep_their_tracebacks() -> None:
-    code = "import sys, pipeline; sys.exit(sys.excepthook is not sys.__excepthook__)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
