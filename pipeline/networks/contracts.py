@@ -8,6 +8,8 @@ from typing import Literal
 from pipeline.constants import CENTERNET_PEAK_WINDOW, CENTERNET_SCORE_THRESHOLD
 from pipeline.hand import HAND_21, Handedness, Skeleton
 
+DETECTOR_STEP_PX = 32  # sides of CenterNet's input are multiples of it
+
 
 @dataclass(frozen=True)
 class DetectorInput:

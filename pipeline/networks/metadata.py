@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pipeline.hand import Skeleton
-from pipeline.networks.contracts import DetectorInput, HandInput
+from pipeline.networks.contracts import DETECTOR_STEP_PX, DetectorInput, HandInput
 
 LEAST_WIDTH, MOST_WIDTH = 0.05, 8  # factors on a network's channels
 T = TypeVar("T")
@@ -66,7 +66,9 @@ def a2j_architecture(values: object) -> A2JArchitecture:
 def detector_input(values: object) -> DetectorInput:
     """What `plain` made of it; raises ValueError for a field that is unknown, missing or out of range."""
     contract = _dataclass(DetectorInput, values)
-    _require(0 < contract.size <= _LARGEST_INPUT and contract.size % 32 == 0, "size", contract.size)
+    _require(
+        0 < contract.size <= _LARGEST_INPUT and contract.size % DETECTOR_STEP_PX == 0, "size", contract.size
+    )
     _require(contract.size_scale > 0, "size_scale", contract.size_scale)
     _require(contract.offset_scale > 0, "offset_scale", contract.offset_scale)
     _require(0 <= contract.score_threshold < 1, "score_threshold", contract.score_threshold)

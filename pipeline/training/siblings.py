@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.networks.a2j import A2J
+from pipeline.networks.metadata import LEAST_WIDTH, MOST_WIDTH
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -72,13 +73,16 @@ def check_single(init: Sequence[Path] | None, light: object) -> None:
         raise UsageError("with --data one network learns: leave --light and a second file of --init out")
 
 
-def check_lighter(widths: Sequence[tuple[float, ...]], option: str = "--light") -> None:
-    """Raises UsageError for a network beside the first one that is no lighter.
+def check_widths(widths: Sequence[tuple[float, ...]], option: str = "--light") -> None:
+    """Raises UsageError for widths of which no network is made, and a second network that is no lighter.
 
     Args:
-        widths: of each network.
-        option: that gave it them.
+        widths: of each network: its factor on the channels, then others if it has them.
+        option: that gave the second one its.
     """
+    for factor, *_ in widths:
+        if not LEAST_WIDTH <= factor <= MOST_WIDTH:
+            raise UsageError(f"a width of {factor:g} makes no network: give {LEAST_WIDTH} to {MOST_WIDTH}")
     first = widths[0]
     for width in widths[1:]:
         if width == first or any(ours > theirs for ours, theirs in zip(width, first, strict=True)):

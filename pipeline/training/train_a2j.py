@@ -30,7 +30,7 @@ from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
 from pipeline.training.original_losses import transfer
 from pipeline.training.rendered import HELD_OUT_SEED, crop_renderer, derived_seed, scene_crop_renderer
-from pipeline.training.siblings import Siblings, check_alike, check_lighter, check_single, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_single, check_start, check_widths
 from pipeline.training.widen import widened
 
 _SHAPE = ("backbone", "width", "head_width", "light", "size")  # options that say what a new network is
@@ -105,11 +105,11 @@ def make_task(arguments: argparse.Namespace, place: Place) -> HandTask:
         if arguments.widen:
             networks[-1] = _widened(networks[-1], *arguments.widen)
         grown = "--widen" if arguments.widen else "the second file of --init"
-        check_lighter([(network.width, network.head_width) for network in networks], grown)
+        check_widths([(network.width, network.head_width) for network in networks], grown)
     else:
         shapes = [(arguments.width, arguments.head_width)]
         shapes += [arguments.light] if arguments.light else []
-        check_lighter(shapes)
+        check_widths(shapes)
         networks = [
             A2J(
                 arguments.backbone,

@@ -19,7 +19,7 @@ from pipeline.command_line import at_least_one
 from pipeline.errors import UsageError, command
 from pipeline.networks.centernet import CenterNet
 from pipeline.networks.checkpoints import load_centernet
-from pipeline.networks.metadata import LEAST_WIDTH, MOST_WIDTH
+from pipeline.networks.contracts import DETECTOR_STEP_PX
 from pipeline.training.commands import Place, train
 from pipeline.training.loop import Task
 from pipeline.training.options import DataChoice, add_loop_options, data_choice
@@ -27,9 +27,8 @@ from pipeline.training.recorded_scenes import Classes, read_recorded
 from pipeline.training.recorded_task import RecordedTask
 from pipeline.training.rendered import HELD_OUT_SEED, derived_seed, fixed_scenes, scene_renderer
 from pipeline.training.scene_task import SceneData, SceneTask, scene_contract
-from pipeline.training.siblings import Siblings, check_alike, check_lighter, check_single, check_start
+from pipeline.training.siblings import Siblings, check_alike, check_single, check_start, check_widths
 
-_STEP_PX = 32  # CenterNet reads images whose sides are multiples of it
 PRESETS = {
     "cpu": {"batch": 16, "replay": 24, "block": 64, "width": 0.375, "lr": 1e-3},
     "cuda": {"batch": 64, "replay": 3, "block": 512, "width": 1.0, "lr": 1e-3},
@@ -40,13 +39,11 @@ def make_task(arguments: argparse.Namespace, place: Place) -> Task:
     """Network and data that the arguments ask for."""
     if arguments.init:
         networks = [load_centernet(path).train() for path in arguments.init]
-        check_lighter([(network.width,) for network in networks], "the second file of --init")
+        check_widths([(network.width,) for network in networks], "the second file of --init")
     else:
         contract = replace(scene_contract(), channels=arguments.channels)
         widths = [arguments.width, *([arguments.light] if arguments.light else [])]
-        if not all(LEAST_WIDTH <= width <= MOST_WIDTH for width in widths):
-            raise UsageError(f"--width and --light must be from {LEAST_WIDTH} to {MOST_WIDTH}")
-        check_lighter([(width,) for width in widths])
+        check_widths([(width,) for width in widths])
         networks = [CenterNet(len(contract.classes), w, plain_head=True, contract=contract) for w in widths]
     check_alike([network.contract for network in networks])
     model = Siblings(networks).to(place.device).to(memory_format=torch.channels_last)
@@ -160,10 +157,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check_stages(stages: Sequence[tuple[float, int]]) -> None:
     """Raises UsageError for windows that CenterNet does not read, or that do not follow each other."""
     largest = scene_contract().size
-    wrong = [side for _, side in stages if not 0 < side <= largest or side % _STEP_PX]
+    wrong = [side for _, side in stages if not 0 < side <= largest or side % DETECTOR_STEP_PX]
     if wrong:
         raise UsageError(
-            f"a window of {wrong[0]} px does not fit: give --stages sides in steps of {_STEP_PX} px, "
+            f"a window of {wrong[0]} px does not fit: give --stages sides in steps of {DETECTOR_STEP_PX} px, "
             f"{largest} at most"
         )
     shares = [share for share, _ in stages]

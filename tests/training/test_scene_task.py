@@ -185,9 +185,9 @@ def test_stages_in_another_form_are_shown_the_right_one(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["--width", "nan"], "--width and --light must be from 0.05 to 8"),
-        (["--width", "1e9"], "--width and --light must be from 0.05 to 8"),
-        (["--light", "inf"], "--width and --light must be from 0.05 to 8"),
+        (["--width", "nan"], "a width of nan makes no network: give 0.05 to 8"),
+        (["--width", "1e9"], "a width of 1e+09 makes no network"),
+        (["--light", "inf"], "a width of inf makes no network"),
         (["--seed", "99999999999999999999"], "must be from 0 on"),
         (["--seed", "-1"], "must be from 0 on"),
     ],

@@ -93,6 +93,15 @@ def test_numbers_that_make_no_run_are_told(
     assert "must be positive and finite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wide", [["--width", "1e9"], ["--light", "1e-9:8"]])
+def test_widths_that_make_no_network_are_told(
+    wide: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run"), *wide]
+    assert train_a2j.main(call) == 2
+    assert "makes no network: give 0.05 to 8" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be made"):
